@@ -105,8 +105,9 @@ cdef class Machine:
         return False
 
     def feed_alloc(self, *addresses):
-        """Let the next alloc_pages calls answer these physical addresses, in this order (for replays)."""
-        self.alloc_feed.extend(addresses)
+        """Let the next alloc_pages calls answer these physical addresses, in this order, and forget earlier ones
+        (for replays)."""
+        self.alloc_feed = list(addresses)
 
     cdef phys_addr_t alloc_pages(self, unsigned int order, u64 limit) except? 0xBADBADBADBADBAD nogil:
         """2^order zeroed, naturally aligned pages of RAM whose last byte is at most limit; PHYS_NONE if there are none.
