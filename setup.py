@@ -7,6 +7,7 @@ tracing for coverage, DMA_CONFORMANCE_CFLAGS adds compiler flags (sanitizers, sa
 
 import os
 import shlex
+import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -53,13 +54,8 @@ directives = {
     "linetrace": TRACE,
 }
 
-setup(
-    ext_modules=cythonize(
-        extensions(),
-        nthreads=JOBS,
-        compiler_directives=directives,
-        force=DEBUG or TRACE,
-        show_all_warnings=False,
-    ),
-    cmdclass={"build_ext": BuildExt},
-)
+modules = extensions()
+if not {"sdist", "egg_info", "dist_info"} & set(sys.argv):      # those only list the sources
+    modules = cythonize(modules, nthreads=JOBS, compiler_directives=directives, force=DEBUG or TRACE)
+
+setup(ext_modules=modules, cmdclass={"build_ext": BuildExt})

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: MIT
+"""Run mypy's stubtest over every extension module of the installed packages: each must have a .pyi that fits."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+
+
+def extension_modules() -> list[str]:
+    names = []
+    for package in ("scatterlist", "dma_ops", "arch"):
+        root = importlib.import_module(package)
+        for info in pkgutil.walk_packages(root.__path__, package + "."):
+            spec = info.module_finder.find_spec(info.name, None)
+            if spec is not None and spec.origin and spec.origin.endswith(tuple(EXTENSION_SUFFIXES)):
+                names.append(info.name)
+    return names
+
+
+if __name__ == "__main__":
+    modules = extension_modules()
+    print(f"stubtest over {len(modules)} modules")
+    sys.exit(subprocess.call([sys.executable, "-m", "mypy.stubtest", "--concise", *modules]))
