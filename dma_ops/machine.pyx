@@ -78,7 +78,7 @@ cdef class Machine:
     def _ones(name, what, unsigned int n):
         if not 1 <= n <= 64:
             raise ValueError(f"machine {name}: {what} is {n}, not 1 to 64")
-        return (1 << n) - 1
+        return ~<u64>0 >> (64 - n)
 
     def __dealloc__(self):
         free(self.ram)
