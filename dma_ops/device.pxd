@@ -124,6 +124,16 @@ cdef inline bint is_dma_error(Device dev, dma_addr_t addr) noexcept nogil:
     """Is this DMA_MAPPING_ERROR, all ones of the machine's dma_addr_t?"""
     return (addr & dev.machine.dma_addr_mask) == dev.machine.dma_addr_mask
 
+cdef inline bint dma_capable(Device dev, dma_addr_t addr, size_t size, bint is_ram) noexcept nogil:
+    """Can the device reach all of a mapping? Zero bytes end one before their start (include/linux/dma-direct.h)."""
+    cdef u64 mask = dev.machine.dma_addr_mask
+    cdef u64 end = (addr + size - 1) & mask
+    if (addr & mask) == mask:
+        return False
+    if is_ram and mask >> 32 == 0 and min(addr & mask, end) < dev.phys_to_dma(dev.machine.ram[0].start) & mask:
+        return False                            # a 32-bit dma_addr_t that wrapped
+    return end <= min_not_zero(dev.dma_mask, dev.bus_dma_limit)
+
 cdef class DmaMapOps:
     """struct dma_map_ops of Linux 6.1. Results are Linux's: 0, counts, -errno, DMA_MAPPING_ERROR as all ones of 64 bits.
 

@@ -117,6 +117,14 @@ cdef class Device:
         """The highest address the device may be given for streaming DMA: min_not_zero(mask, bus_dma_limit)."""
         return min_not_zero(self.dma_mask, self.bus_dma_limit)
 
+    def resources(self):
+        """What is allocated for the device now, by kind: its backend's, and slots of its bounce pool, which it may
+        share with others. Equal before and after whatever must not leak."""
+        counts = dict((self.dma_ops if self.dma_ops is not None else self.direct).resources())
+        if self.io_tlb_mem is not None:
+            counts["swiotlb slots"] = self.io_tlb_mem.used
+        return counts
+
     # -- what the device itself does ---------------------------------------------------------------------------
 
     def _reach(self, u64 addr, bint write):
