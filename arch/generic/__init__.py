@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: MIT
-RECORDS = ()
+"""What Linux keeps outside the architectures: dma-direct, iommu-dma and the table that refuses."""
+
+from ._records_dummy import RECORDS as _DUMMY
+
+RECORDS = (*_DUMMY,)
