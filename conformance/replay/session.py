@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from scatterlist.core import SgTable
-
 import dma_ops
 from dma_ops import Device, DmaError, DmaFault, KernelBug, Machine
+from scatterlist.core import SgTable
 
 from .run import Run
 
