@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""PCI peer-to-peer memory: providers, the PCI tree, and how a client reaches a page (drivers/pci/p2pdma.c, 6.1)."""
+"""PCI peer-to-peer memory: providers, and how a client reaches a page (drivers/pci/p2pdma.c, 6.1)."""
 
 from scatterlist.core cimport scatterlist
 from scatterlist.types cimport u32, u64
@@ -18,3 +18,4 @@ cdef struct pci_p2pdma_map_state:
     u64 bus_off
 
 cdef int pci_p2pdma_map_segment(pci_p2pdma_map_state *state, Device dev, scatterlist *sg) except -9999 nogil
+cdef int pci_p2pdma_map_type(Device dev, u32 provider) except -9999
