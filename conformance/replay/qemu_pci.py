@@ -9,17 +9,31 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
-from dma_ops import Machine
 from dma_ops.p2pdma import (
+    p2pdma_map_type,
     pci_alloc_p2pmem,
     pci_p2pdma_add_resource,
     pci_p2pdma_distance,
     pci_p2pmem_publish,
-    p2pdma_map_type,
 )
-from dma_ops.pci import ACS_CR, ACS_REDIRECT, ACS_RR, ACS_SV, ACS_UF, PciDev, PciHost, PciTree, PciType, Window, devfn_of
+
+from dma_ops import Machine
+from dma_ops.pci import (
+    ACS_CR,
+    ACS_REDIRECT,
+    ACS_RR,
+    ACS_SV,
+    ACS_UF,
+    PciDev,
+    PciHost,
+    PciTree,
+    PciType,
+    Window,
+    devfn_of,
+)
 
 from .run import Run, VectorError
 from .session import Answer, Arena, Session, number
@@ -64,7 +78,7 @@ def build_tree(run: Run, machine: Machine) -> PciTree:
     root = [_Planned(devfn_of(devfn), vendor, device, PciType.CONVENTIONAL, False)
             for devfn, vendor, device in _BUILT_IN.get(options["-M"], ())]
     buses = {"pcie.0": root}
-    for flag, argument in zip(arguments, arguments[1:], strict=False):
+    for flag, argument in pairwise(arguments):
         if flag == "-device":
             _plug(run, argument, buses)
     found = [match for line in run.first_info.get("lines", ()) if (match := _WINDOW.match(line))]

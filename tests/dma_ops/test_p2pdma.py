@@ -5,8 +5,7 @@ import errno
 
 import pytest
 
-from dma_ops import Device, DmaError, KernelBug, Machine
-from dma_ops import p2pdma
+from dma_ops import Device, DmaError, KernelBug, Machine, p2pdma
 from dma_ops.pci import ACS_CR, ACS_DT, ACS_EC, ACS_RR, ACS_SV, ACS_TB, ACS_UF, PciTree, PciType, Window, pci_dev_put
 
 NOT_SUPPORTED, BUS_ADDR, THRU = 1, 2, 3
