@@ -17,7 +17,7 @@ from .machine cimport Machine, pgmap_range
 
 from .errors import DmaError, KernelBug
 from .p2pdma_whitelist import PCI_ANY_ID, REQ_SAME_HOST_BRIDGE, whitelist
-from .pci import PciDev, PciType, U64, pci_dev_get, pci_dev_put
+from .pci import PciDev, PciType, U64, pci_dev_get
 
 MAP_TYPES = ("UNKNOWN", "NOT_SUPPORTED", "BUS_ADDR", "THRU_HOST_BRIDGE")
 

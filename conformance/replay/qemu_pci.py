@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from dma_ops import Machine
 from dma_ops.p2pdma import (
     p2pdma_map_type,
     pci_alloc_p2pmem,
@@ -19,8 +20,6 @@ from dma_ops.p2pdma import (
     pci_p2pdma_distance,
     pci_p2pmem_publish,
 )
-
-from dma_ops import Machine
 from dma_ops.pci import (
     ACS_CR,
     ACS_REDIRECT,
