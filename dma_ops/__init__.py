@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
 """The mechanism: machines, devices, both DMA APIs, allocators, bounce buffers and P2PDMA."""
 
-from .device import Device, DmaMapOps, Walker
-from .errors import DmaError, DmaFault, KernelBug, KernelHang
-from .machine import Machine
-from .mapping import (
+from .api import (
     dma_addressing_limited,
+    dma_alloc_attrs,
+    dma_alloc_coherent,
     dma_alloc_noncontiguous,
     dma_alloc_pages,
     dma_can_mmap,
+    dma_free_attrs,
+    dma_free_coherent,
     dma_free_noncontiguous,
     dma_free_pages,
     dma_get_mask,
@@ -19,7 +20,9 @@ from .mapping import (
     dma_get_seg_boundary,
     dma_get_sgtable,
     dma_map_page,
+    dma_map_resource,
     dma_map_sg,
+    dma_map_sgtable,
     dma_map_single,
     dma_mapping_error,
     dma_max_mapping_size,
@@ -39,15 +42,14 @@ from .mapping import (
     dma_sync_single_for_cpu,
     dma_sync_single_for_device,
     dma_unmap_page,
+    dma_unmap_resource,
     dma_unmap_sg,
     dma_unmap_sgtable,
     dma_unmap_single,
 )
-from .mapping import dma_alloc_attrs_ as dma_alloc_attrs
-from .mapping import dma_free_attrs_ as dma_free_attrs
-from .mapping import dma_map_resource_ as dma_map_resource
-from .mapping import dma_map_sgtable_ as dma_map_sgtable
-from .mapping import dma_unmap_resource_ as dma_unmap_resource
+from .device import Device, DmaMapOps, Walker
+from .errors import DmaError, DmaFault, KernelBug, KernelHang
+from .machine import Machine
 
 DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE, DMA_NONE = range(4)
 DMA_ATTR_WEAK_ORDERING = 1 << 1

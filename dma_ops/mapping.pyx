@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""The DMA API: dispatch and errno filter of kernel/dma/mapping.c, Linux 6.1.
+"""The DMA API for C: dispatch and errno filter of kernel/dma/mapping.c, Linux 6.1. Python's is dma_ops.api.
 
-The Python functions have Linux's names and take an SgTable where Linux takes a list and its count; they raise DmaError
-where Linux answers an error, and KernelBug where it would die. Sizes and offsets are in bytes, addresses are integers.
+The results are Linux's. Whoever calls has a device of an initialised machine and lists that end where they say; the
+Python API makes sure of that.
 """
 
-from libc.errno cimport EINVAL, EIO, ENOMEM, ENXIO, EREMOTEIO
+from libc.errno cimport EINVAL, EIO, ENOMEM, EREMOTEIO
 
-from scatterlist.core cimport SgTable, sg_next, sg_page, sg_set_page
+from scatterlist.core cimport sg_alloc_table, sg_free_table, sg_next, sg_page, sg_set_page
 
 from .device cimport (
-    DMA_ATTR_ALLOC_SINGLE_PAGES,
     DMA_ATTR_SKIP_CPU_SYNC,
     DMA_F_PCI_P2PDMA_SUPPORTED,
     DMA_FROM_DEVICE,
@@ -25,7 +24,9 @@ from .device cimport (
     OP_GET_MERGE_BOUNDARY,
     OP_GET_REQUIRED_MASK,
     OP_GET_SGTABLE,
+    OP_MAP_PAGE,
     OP_MAP_RESOURCE,
+    OP_MAP_SG,
     OP_MAX_MAPPING_SIZE,
     OP_MMAP,
     OP_OPT_MAPPING_SIZE,
@@ -36,16 +37,11 @@ from .device cimport (
     OP_UNMAP_PAGE,
     OP_UNMAP_RESOURCE,
     OP_UNMAP_SG,
-    dma_get_max_seg_size as c_max_seg_size,
-    dma_get_min_align_mask as c_min_align_mask,
-    dma_get_seg_boundary as c_seg_boundary,
     is_dma_error,
     min_not_zero,
 )
 from .errors cimport kernel_bug
 from .machine cimport PHYS_NONE
-
-from .errors import DmaError
 
 
 cdef inline int check_direction(int dir) except -9999 nogil:
@@ -70,7 +66,7 @@ cdef bint dma_alloc_direct(Device dev) except -1 nogil:
     return go_direct(dev, dev.coherent_dma_mask)
 
 
-# -- streaming: C ----------------------------------------------------------------------------------------------
+# -- streaming -------------------------------------------------------------------------------------------------
 
 cdef dma_addr_t dma_map_page_attrs(Device dev, page_t page, u64 offset, size_t size, int dir,
                                    unsigned long attrs) except? 0xBADBADBADBADBAD nogil:
@@ -81,6 +77,9 @@ cdef dma_addr_t dma_map_page_attrs(Device dev, page_t page, u64 offset, size_t s
         return DMA_MAPPING_ERROR
     if dma_map_direct(dev) or dev.dma_ops.arch_map_page_direct(dev, page + offset + size):
         addr = dev.direct.map_page(dev, page, offset, size, dir, attrs)
+    elif not dev.dma_ops.filled & OP_MAP_PAGE:
+        kernel_bug(b"call of NULL dma_map_ops.map_page")
+        return DMA_MAPPING_ERROR
     else:
         addr = dev.dma_ops.map_page(dev, page, offset, size, dir, attrs)
     if dev.debug is not None:
@@ -111,6 +110,8 @@ cdef int map_sg_filtered(Device dev, scatterlist *sg, int nents, int dir, unsign
         return 0
     if dma_map_direct(dev) or dev.dma_ops.arch_map_sg_direct(dev, sg, nents):
         ents = dev.direct.map_sg(dev, sg, nents, dir, attrs)
+    elif not dev.dma_ops.filled & OP_MAP_SG:
+        return kernel_bug(b"call of NULL dma_map_ops.map_sg")
     else:
         ents = dev.dma_ops.map_sg(dev, sg, nents, dir, attrs)
     if ents > 0:
@@ -230,12 +231,43 @@ cdef int sync_sg(Device dev, scatterlist *sg, int nents, int dir, bint for_cpu) 
     return 0
 
 
-# -- coherent: C -----------------------------------------------------------------------------------------------
+cdef int dma_sync_single_for_cpu(Device dev, dma_addr_t addr, size_t size, int dir) except -9999 nogil:
+    return sync_single(dev, addr, size, dir, True)
+
+
+cdef int dma_sync_single_for_device(Device dev, dma_addr_t addr, size_t size, int dir) except -9999 nogil:
+    return sync_single(dev, addr, size, dir, False)
+
+
+cdef int dma_sync_sg_for_cpu(Device dev, scatterlist *sg, int nents, int dir) except -9999 nogil:
+    return sync_sg(dev, sg, nents, dir, True)
+
+
+cdef int dma_sync_sg_for_device(Device dev, scatterlist *sg, int nents, int dir) except -9999 nogil:
+    return sync_sg(dev, sg, nents, dir, False)
+
+
+cdef int dma_mapping_error(Device dev, dma_addr_t addr) except -9999 nogil:
+    """0, or -ENOMEM for DMA_MAPPING_ERROR."""
+    if dev.debug is not None:
+        with gil:
+            dev.debug.mapping_error(dev, addr)
+    return -ENOMEM if is_dma_error(dev, addr) else 0
+
+
+# -- coherent --------------------------------------------------------------------------------------------------
+
+cdef inline bint sane_size(Device dev, size_t size) noexcept nogil:
+    """No page allocator takes 0 bytes or half of the address space."""
+    return 0 < size <= dev.machine.ulong_mask >> 1
+
 
 cdef int dma_alloc_attrs(Device dev, size_t size, dma_addr_t *handle, u64 *cpu_addr,
                          unsigned long attrs) except -9999 nogil:
     """0 with handle and cpu_addr written, or -ENOMEM where Linux answers NULL."""
     cdef int ret
+    if not sane_size(dev, size):
+        return -ENOMEM
     if not dev.coherent_dma_mask:
         dev.machine.warn(b"WARNING: dma_alloc_attrs: the coherent mask is 0")
     if dev.coherent_pool is not None:
@@ -295,197 +327,101 @@ cdef int dma_common_free_pages(DmaMapOps ops, Device dev, size_t size, page_t pa
     return dev.machine.free_pages(page, get_order(size, dev.machine.page_shift))
 
 
-# -- the Python API --------------------------------------------------------------------------------------------
-
-def dma_map_page(Device dev not None, u64 page, u64 offset, size_t size, int dir, unsigned long attrs=0):
-    """Map size bytes at offset into a page; the bus address. Raises DmaError(ENOMEM) where Linux answers
-    DMA_MAPPING_ERROR."""
-    cdef dma_addr_t addr = dma_map_page_attrs(dev, page, offset, size, dir, attrs)
-    if is_dma_error(dev, addr):
-        raise DmaError(ENOMEM, f"{dev.name}: dma_map_page of {size} bytes at {page + offset:#x} failed")
-    return addr & dev.machine.dma_addr_mask
-
-
-def dma_unmap_page(Device dev not None, u64 addr, size_t size, int dir, unsigned long attrs=0):
-    dma_unmap_page_attrs(dev, addr, size, dir, attrs)
-
-
-def dma_map_single(Device dev not None, u64 ptr, size_t size, int dir, unsigned long attrs=0):
-    """Map size bytes at a kernel address of the linear map (its physical address here). Raises DmaError(ENOMEM)."""
+cdef int alloc_pages_untracked(Device dev, size_t size, dma_addr_t *handle, page_t *page, int dir) except -9999 nogil:
     cdef u64 mask = dev.machine.page_size - 1
-    return dma_map_page(dev, ptr & ~mask, ptr & mask, size, dir, attrs)
+    check_direction(dir)
+    if not dev.coherent_dma_mask:
+        dev.machine.warn(b"WARNING: dma_alloc_pages: the coherent mask is 0")
+        return -ENOMEM
+    if not sane_size(dev, size):
+        return -ENOMEM
+    size = (size + mask) & ~mask
+    if dma_alloc_direct(dev):
+        return dev.direct.alloc_pages(dev, size, handle, page, dir)
+    if dev.dma_ops.filled & OP_ALLOC_PAGES:
+        return dev.dma_ops.alloc_pages(dev, size, handle, page, dir)
+    return -ENOMEM
 
 
-def dma_unmap_single(Device dev not None, u64 addr, size_t size, int dir, unsigned long attrs=0):
-    dma_unmap_page_attrs(dev, addr, size, dir, attrs)
+cdef int free_pages_untracked(Device dev, size_t size, page_t page, dma_addr_t handle, int dir) except -9999 nogil:
+    cdef u64 mask = dev.machine.page_size - 1
+    size = (size + mask) & ~mask
+    if dma_alloc_direct(dev):
+        return dev.direct.free_pages(dev, size, page, handle, dir)
+    if dev.dma_ops.filled & OP_FREE_PAGES:
+        return dev.dma_ops.free_pages(dev, size, page, handle, dir)
+    return 0
 
 
-def dma_map_sg(Device dev not None, SgTable sgt not None, int dir, unsigned long attrs=0):
-    """Map all orig_nents entries; the count of mapped segments. sgt.nents is not written, as in Linux.
-
-    Raises DmaError(EIO) where Linux answers 0, which says nothing of the reason: dma_map_sgtable does.
-    """
-    cdef int ret = dma_map_sg_attrs(dev, sgt.sgt.sgl, sgt.sgt.orig_nents, dir, attrs)
-    if ret == 0:
-        raise DmaError(EIO, f"{dev.name}: dma_map_sg of {sgt.sgt.orig_nents} entries answered 0")
+cdef int dma_alloc_pages(Device dev, size_t size, dma_addr_t *handle, page_t *page, int dir) except -9999 nogil:
+    """0 with handle and page written, or -ENOMEM where Linux answers NULL."""
+    cdef int ret = alloc_pages_untracked(dev, size, handle, page, dir)
+    if ret == 0 and dev.debug is not None:
+        with gil:
+            dev.debug.map_page(dev, page[0], 0, size, dir, handle[0], 0)
     return ret
 
 
-def dma_unmap_sg(Device dev not None, SgTable sgt not None, int dir, unsigned long attrs=0):
-    dma_unmap_sg_attrs(dev, sgt.sgt.sgl, sgt.sgt.orig_nents, dir, attrs)
+cdef int dma_free_pages(Device dev, size_t size, page_t page, dma_addr_t handle, int dir) except -9999 nogil:
+    if dev.debug is not None:
+        with gil:
+            dev.debug.unmap_page(dev, handle, size, dir)
+    return free_pages_untracked(dev, size, page, handle, dir)
 
 
-def dma_map_sgtable_(Device dev not None, SgTable sgt not None, int dir, unsigned long attrs=0):
-    """Map all orig_nents entries and write sgt.nents. Raises DmaError with EINVAL (misuse), EIO (unknown), EREMOTEIO
-    (the device cannot reach this P2P memory): never retry; or ENOMEM: retry later."""
-    cdef int ret = dma_map_sgtable(dev, &sgt.sgt, dir, attrs)
-    if ret:
-        raise DmaError(ret, f"{dev.name}: dma_map_sgtable of {sgt.sgt.orig_nents} entries failed with errno {-ret}")
-
-
-def dma_unmap_sgtable(Device dev not None, SgTable sgt not None, int dir, unsigned long attrs=0):
-    dma_unmap_sg_attrs(dev, sgt.sgt.sgl, sgt.sgt.orig_nents, dir, attrs)
-
-
-def dma_map_resource_(Device dev not None, u64 phys, size_t size, int dir, unsigned long attrs=0):
-    """Map MMIO, which must not be RAM; the bus address. Raises DmaError(ENOMEM), also where the backend has no
-    map_resource."""
-    cdef dma_addr_t addr = dma_map_resource(dev, phys, size, dir, attrs)
-    if is_dma_error(dev, addr):
-        raise DmaError(ENOMEM, f"{dev.name}: dma_map_resource of {size} bytes at {phys:#x} failed")
-    return addr & dev.machine.dma_addr_mask
-
-
-def dma_unmap_resource_(Device dev not None, u64 addr, size_t size, int dir, unsigned long attrs=0):
-    dma_unmap_resource(dev, addr, size, dir, attrs)
-
-
-def dma_sync_single_for_cpu(Device dev not None, u64 addr, size_t size, int dir):
-    sync_single(dev, addr, size, dir, True)
-
-
-def dma_sync_single_for_device(Device dev not None, u64 addr, size_t size, int dir):
-    sync_single(dev, addr, size, dir, False)
-
-
-def dma_sync_sgtable_for_cpu(Device dev not None, SgTable sgt not None, int dir):
-    sync_sg(dev, sgt.sgt.sgl, sgt.sgt.orig_nents, dir, True)
-
-
-def dma_sync_sgtable_for_device(Device dev not None, SgTable sgt not None, int dir):
-    sync_sg(dev, sgt.sgt.sgl, sgt.sgt.orig_nents, dir, False)
-
-
-def dma_sync_sg_for_cpu(Device dev not None, SgTable sgt not None, int nents, int dir):
-    _check_nents(sgt, nents)
-    sync_sg(dev, sgt.sgt.sgl, nents, dir, True)
-
-
-def dma_sync_sg_for_device(Device dev not None, SgTable sgt not None, int nents, int dir):
-    _check_nents(sgt, nents)
-    sync_sg(dev, sgt.sgt.sgl, nents, dir, False)
-
-
-def _check_nents(SgTable sgt, int nents):
-    if not 0 <= nents <= <int>sgt.sgt.orig_nents:
-        raise ValueError(f"{nents} entries of a table that has {sgt.sgt.orig_nents}")
-
-
-def dma_alloc_attrs_(Device dev not None, size_t size, unsigned long attrs=0):
-    """Coherent memory: (cpu_addr, dma_handle), both aligned to the smallest page order that holds size.
-    Raises DmaError(ENOMEM); a retry can help."""
-    cdef dma_addr_t handle = DMA_MAPPING_ERROR
-    cdef u64 cpu_addr = 0
-    if size == 0:
-        raise DmaError(EINVAL, f"{dev.name}: dma_alloc_attrs of 0 bytes")
-    if dma_alloc_attrs(dev, size, &handle, &cpu_addr, attrs):
-        raise DmaError(ENOMEM, f"{dev.name}: dma_alloc_attrs of {size} bytes failed")
-    return cpu_addr, handle & dev.machine.dma_addr_mask
-
-
-def dma_free_attrs_(Device dev not None, size_t size, u64 cpu_addr, u64 dma_handle, unsigned long attrs=0):
-    dma_free_attrs(dev, size, cpu_addr, dma_handle, attrs)
-
-
-def dma_alloc_pages(Device dev not None, size_t size, int dir):
-    """Pages that need syncs: (page, dma_handle). Raises DmaError(ENOMEM)."""
+cdef int dma_alloc_noncontiguous(Device dev, size_t size, sg_table *sgt, unsigned int max_ents, int dir,
+                                 unsigned long attrs) except -9999 nogil:
+    """A table with one mapped segment, its arrays of max_ents entries: 0, or -ENOMEM where Linux answers NULL."""
     cdef dma_addr_t handle = DMA_MAPPING_ERROR
     cdef page_t page = 0
-    cdef u64 mask = dev.machine.page_size - 1
     cdef int ret
-    if size == 0:
-        raise DmaError(EINVAL, f"{dev.name}: dma_alloc_pages of 0 bytes")
-    if not dev.coherent_dma_mask:
-        raise DmaError(ENOMEM, f"{dev.name}: the coherent mask is 0")
-    size = (size + mask) & ~mask
-    if dma_alloc_direct(dev):
-        ret = dev.direct.alloc_pages(dev, size, &handle, &page, dir)
-    elif dev.dma_ops.filled & OP_ALLOC_PAGES:
-        ret = dev.dma_ops.alloc_pages(dev, size, &handle, &page, dir)
-    else:
-        ret = -ENOMEM
-    if ret:
-        raise DmaError(ENOMEM, f"{dev.name}: dma_alloc_pages of {size} bytes failed")
-    if dev.debug is not None:
-        dev.debug.map_page(dev, page, 0, size, dir, handle, 0)
-    return page, handle & dev.machine.dma_addr_mask
-
-
-def dma_free_pages(Device dev not None, size_t size, u64 page, u64 dma_handle, int dir):
-    cdef u64 mask = dev.machine.page_size - 1
-    if dev.debug is not None:
-        dev.debug.unmap_page(dev, dma_handle, size, dir)
-    size = (size + mask) & ~mask
-    if dma_alloc_direct(dev):
-        dev.direct.free_pages(dev, size, page, dma_handle, dir)
-    elif dev.dma_ops.filled & OP_FREE_PAGES:
-        dev.dma_ops.free_pages(dev, size, page, dma_handle, dir)
-
-
-def dma_alloc_noncontiguous(Device dev not None, size_t size, int dir, unsigned long attrs=0):
-    """An SgTable with exactly one mapped segment. Raises DmaError(ENOMEM), or EINVAL for any attribute but
-    DMA_ATTR_ALLOC_SINGLE_PAGES."""
-    cdef SgTable sgt
-    cdef int ret
-    if attrs & ~<unsigned long>DMA_ATTR_ALLOC_SINGLE_PAGES:
-        raise DmaError(EINVAL, f"{dev.name}: dma_alloc_noncontiguous takes no attributes {attrs:#x}")
+    check_direction(dir)
+    if not sane_size(dev, size):
+        return -ENOMEM
     if dev.dma_ops is not None and dev.dma_ops.filled & OP_ALLOC_NONCONTIGUOUS:
-        sgt = SgTable.__new__(SgTable)
-        ret = dev.dma_ops.alloc_noncontiguous(dev, size, &sgt.sgt, dir, attrs)
+        ret = dev.dma_ops.alloc_noncontiguous(dev, size, sgt, dir, attrs)
         if ret:
-            raise DmaError(ret, f"{dev.name}: dma_alloc_noncontiguous of {size} bytes failed")
+            return ret
+        sgt.nents = 1
     else:
-        page, handle = dma_alloc_pages(dev, size, dir)
+        ret = sg_alloc_table(sgt, 1, max_ents)
+        if ret:
+            return ret
+        ret = alloc_pages_untracked(dev, size, &handle, &page, dir)
+        if ret:
+            sg_free_table(sgt, max_ents)
+            return ret
         size = (size + dev.machine.page_size - 1) & ~(dev.machine.page_size - 1)
-        sgt = SgTable([(page, 0, size)], page_shift=dev.machine.page_shift)
-        sgt.sgt.sgl.dma_address = handle
-        sgt.sgt.sgl.dma_length = size
-    sgt.sgt.nents = 1
-    return sgt
+        sg_set_page(sgt.sgl, page, size, 0)
+        sgt.sgl.dma_address = handle
+        sgt.sgl.dma_length = size
+    if dev.debug is not None:
+        debug_map_sg(dev, sgt.sgl, sgt.orig_nents, 1, dir, attrs)
+    return 0
 
 
-def dma_free_noncontiguous(Device dev not None, size_t size, SgTable sgt not None, int dir):
+cdef int dma_free_noncontiguous(Device dev, size_t size, sg_table *sgt, int dir) except -9999 nogil:
+    """The list itself stays for the caller to free."""
+    if dev.debug is not None:
+        with gil:
+            dev.debug.unmap_sg(dev, sg_rows(sgt.sgl, sgt.orig_nents), sgt.orig_nents, dir)
     if dev.dma_ops is not None and dev.dma_ops.filled & OP_FREE_NONCONTIGUOUS:
-        dev.dma_ops.free_noncontiguous(dev, size, &sgt.sgt, dir)
-    else:
-        dma_free_pages(dev, size, sg_page(sgt.sgt.sgl), sgt.sgt.sgl.dma_address, dir)
+        return dev.dma_ops.free_noncontiguous(dev, size, sgt, dir)
+    return free_pages_untracked(dev, size, sg_page(sgt.sgl), sgt.sgl.dma_address, dir)
 
 
-def dma_get_sgtable(Device dev not None, u64 cpu_addr, u64 dma_addr, size_t size, unsigned long attrs=0):
-    """A one-entry SgTable of a coherent allocation, not mapped. Raises DmaError(ENXIO) if the backend has none."""
-    cdef u64 mask = dev.machine.page_size - 1
-    if not dma_alloc_direct(dev) and not dev.dma_ops.filled & OP_GET_SGTABLE:
-        raise DmaError(ENXIO, f"{dev.name}: the backend has no get_sgtable")
-    return SgTable([(cpu_addr & ~mask, 0, (size + mask) & ~mask)], page_shift=dev.machine.page_shift)
+cdef bint dma_can_mmap(Device dev) except -1 nogil:
+    return dma_alloc_direct(dev) or (dev.dma_ops.filled & OP_MMAP) != 0
 
 
-def dma_can_mmap(Device dev not None):
-    return bool(dma_alloc_direct(dev)) or bool(dev.dma_ops.filled & OP_MMAP)
+cdef bint dma_has_get_sgtable(Device dev) except -1 nogil:
+    """Does dma_get_sgtable() answer anything but -ENXIO?"""
+    return dma_alloc_direct(dev) or (dev.dma_ops.filled & OP_GET_SGTABLE) != 0
 
 
 # -- masks and limits ------------------------------------------------------------------------------------------
 
-cdef int dma_supported(Device dev, u64 mask) except -9999:
+cdef int dma_supported(Device dev, u64 mask) except -9999 nogil:
     if dev.dma_ops is None:
         return dev.direct.dma_supported(dev, mask)
     if not dev.dma_ops.filled & OP_DMA_SUPPORTED:
@@ -493,60 +429,53 @@ cdef int dma_supported(Device dev, u64 mask) except -9999:
     return dev.dma_ops.dma_supported(dev, mask)     # always asked: it sets dma_ops_bypass
 
 
-def dma_set_mask(Device dev not None, u64 mask):
-    """Set the streaming mask, cut to dma_addr_t. Raises DmaError(EIO): no DMA is possible with it; the old mask
-    stays."""
+cdef int dma_set_mask(Device dev, u64 mask) except -9999 nogil:
+    """0, or -EIO with the old mask kept. A mask is cut to dma_addr_t."""
     mask &= dev.machine.dma_addr_mask
     if not dev.has_dma_mask or not dma_supported(dev, mask):
-        raise DmaError(EIO, f"{dev.name}: the DMA mask {mask:#x} is not supported")
+        return -EIO
     dev.dma_mask = mask
+    return 0
 
 
-def dma_set_coherent_mask(Device dev not None, u64 mask):
-    """Set the mask of coherent allocations, cut to dma_addr_t. Raises DmaError(EIO)."""
+cdef int dma_set_coherent_mask(Device dev, u64 mask) except -9999 nogil:
     mask &= dev.machine.dma_addr_mask
     if not dma_supported(dev, mask):
-        raise DmaError(EIO, f"{dev.name}: the coherent DMA mask {mask:#x} is not supported")
+        return -EIO
     dev.coherent_dma_mask = mask
+    return 0
 
 
-def dma_set_mask_and_coherent(Device dev not None, u64 mask):
-    dma_set_mask(dev, mask)
-    dma_set_coherent_mask(dev, mask)
+cdef int dma_set_mask_and_coherent(Device dev, u64 mask) except -9999 nogil:
+    cdef int ret = dma_set_mask(dev, mask)
+    if ret == 0:
+        dma_set_coherent_mask(dev, mask)            # its answer is ignored
+    return ret
 
 
-def dma_set_max_seg_size(Device dev not None, unsigned int size):
-    """Raises DmaError(EIO) if the device's bus gives it no dma_parms."""
+cdef int dma_set_max_seg_size(Device dev, unsigned int size) noexcept nogil:
+    """0, or -EIO if the device's bus gives it no dma_parms; so the next two."""
     if not dev.has_dma_parms:
-        raise DmaError(EIO, f"{dev.name} has no dma_parms")
+        return -EIO
     dev.max_segment_size = size
+    return 0
 
 
-def dma_set_seg_boundary(Device dev not None, u64 mask):
+cdef int dma_set_seg_boundary(Device dev, u64 mask) noexcept nogil:
     if not dev.has_dma_parms:
-        raise DmaError(EIO, f"{dev.name} has no dma_parms")
+        return -EIO
     dev.segment_boundary_mask = mask & dev.machine.ulong_mask
+    return 0
 
 
-def dma_set_min_align_mask(Device dev not None, unsigned int mask):
+cdef int dma_set_min_align_mask(Device dev, unsigned int mask) noexcept nogil:
     if not dev.has_dma_parms:
-        raise DmaError(EIO, f"{dev.name} has no dma_parms")
+        return -EIO
     dev.min_align_mask = mask
+    return 0
 
 
-def dma_get_max_seg_size(Device dev not None):
-    return c_max_seg_size(dev)
-
-
-def dma_get_seg_boundary(Device dev not None):
-    return c_seg_boundary(dev)
-
-
-def dma_get_min_align_mask(Device dev not None):
-    return c_min_align_mask(dev)
-
-
-def dma_get_required_mask(Device dev not None):
+cdef u64 dma_get_required_mask(Device dev) except? 0xBADBADBADBADBAD nogil:
     if dma_alloc_direct(dev):
         return dev.direct.get_required_mask(dev)
     if dev.dma_ops.filled & OP_GET_REQUIRED_MASK:
@@ -554,16 +483,16 @@ def dma_get_required_mask(Device dev not None):
     return 0xffffffff
 
 
-def dma_get_mask(Device dev not None):
+cdef u64 dma_get_mask(Device dev) noexcept nogil:
     return dev.dma_mask if dev.has_dma_mask and dev.dma_mask else 0xffffffff
 
 
-def dma_addressing_limited(Device dev not None):
+cdef bint dma_addressing_limited(Device dev) except -1 nogil:
     """Can the device not reach all of the RAM that DMA may have to?"""
     return min_not_zero(dma_get_mask(dev), dev.bus_dma_limit) < dma_get_required_mask(dev)
 
 
-def dma_max_mapping_size(Device dev not None):
+cdef size_t dma_max_mapping_size(Device dev) except? 0xBADBADBADBADBAD nogil:
     """The largest single mapping, in bytes; SIZE_MAX where there is no limit."""
     if dma_map_direct(dev):
         return dev.direct.max_mapping_size(dev)
@@ -572,35 +501,27 @@ def dma_max_mapping_size(Device dev not None):
     return dev.machine.ulong_mask
 
 
-def dma_opt_mapping_size(Device dev not None):
-    size = dev.machine.ulong_mask
+cdef size_t dma_opt_mapping_size(Device dev) except? 0xBADBADBADBADBAD nogil:
+    cdef size_t size = dev.machine.ulong_mask
     if dev.dma_ops is not None and dev.dma_ops.filled & OP_OPT_MAPPING_SIZE:
         size = dev.dma_ops.opt_mapping_size(dev)
     return min(dma_max_mapping_size(dev), size)
 
 
-def dma_get_merge_boundary(Device dev not None):
+cdef u64 dma_get_merge_boundary(Device dev) except? 0xBADBADBADBADBAD nogil:
     """0: the backend cannot merge; else entries that are aligned to this + 1 can merge."""
     if dev.dma_ops is None or not dev.dma_ops.filled & OP_GET_MERGE_BOUNDARY:
         return 0
     return dev.dma_ops.get_merge_boundary(dev)
 
 
-def dma_need_sync(Device dev not None, u64 dma_addr):
+cdef bint dma_need_sync(Device dev, dma_addr_t addr) except -1 nogil:
     if dma_map_direct(dev):
-        return dev.direct.need_sync(dev, dma_addr)
-    return bool(dev.dma_ops.filled & (OP_SYNC_SINGLE_FOR_CPU | OP_SYNC_SINGLE_FOR_DEVICE))
+        with gil:
+            return dev.direct.need_sync(dev, addr)
+    return (dev.dma_ops.filled & (OP_SYNC_SINGLE_FOR_CPU | OP_SYNC_SINGLE_FOR_DEVICE)) != 0
 
 
-def dma_mapping_error(Device dev not None, u64 addr):
-    """0, or -ENOMEM for DMA_MAPPING_ERROR."""
-    if dev.debug is not None:
-        dev.debug.mapping_error(dev, addr)
-    return -ENOMEM if is_dma_error(dev, addr) else 0
-
-
-def dma_pci_p2pdma_supported(Device dev not None):
+cdef bint dma_pci_p2pdma_supported(Device dev) noexcept nogil:
     """Policy: would the core let P2P pages reach this device's backend? A bypass does not count (mapping.c, 6.1)."""
-    if dev.dma_ops is None:
-        return True
-    return bool(dev.dma_ops.flags & DMA_F_PCI_P2PDMA_SUPPORTED)
+    return dev.dma_ops is None or (dev.dma_ops.flags & DMA_F_PCI_P2PDMA_SUPPORTED) != 0
