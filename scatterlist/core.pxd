@@ -79,4 +79,5 @@ cdef class SgTable:
     cdef sg_table sgt
     cdef readonly unsigned int page_shift
     cdef unsigned int max_ents
+    cdef unsigned int total_nents       # entries allocated: what the free path needs, whatever orig_nents says
     cdef object __weakref__

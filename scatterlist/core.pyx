@@ -66,12 +66,14 @@ cdef class SgTable:
         ret = sg_alloc_table(&self.sgt, len(rows), self.max_ents)
         if ret:
             raise OSError(-ret, f"sg_alloc_table of {len(rows)} entries")
+        self.total_nents = self.sgt.orig_nents
         sg = self.sgt.sgl
         for page, offset, length in rows:
             sg_set_page(sg, page, length, offset)
             sg = sg_next(sg)
 
     def __dealloc__(self):
+        self.sgt.orig_nents = self.total_nents
         sg_free_table(&self.sgt, self.max_ents)
 
     @property
@@ -85,6 +87,24 @@ cdef class SgTable:
     @property
     def orig_nents(self):
         return self.sgt.orig_nents
+
+    @orig_nents.setter
+    def orig_nents(self, unsigned int value):
+        """Say that the CPU side has fewer entries than were allocated, as some drivers do."""
+        if value > self.total_nents:
+            raise ValueError(f"orig_nents {value} of a table of {self.total_nents} entries")
+        self.sgt.orig_nents = value
+
+    def set_dma(self, unsigned int index, u64 dma_address, unsigned int dma_length):
+        """Overwrite the DMA side of one entry, as a list that was mapped before has it."""
+        cdef scatterlist *sg = self.sgt.sgl
+        if index >= self.total_nents:
+            raise IndexError(f"entry {index} of a table of {self.total_nents}")
+        while index:
+            sg = sg_next(sg)
+            index -= 1
+        sg.dma_address = dma_address
+        sg.dma_length = dma_length
 
     def entries(self):
         """Every original entry: (page, offset, length, dma_address, dma_length, dma_flags)."""
