@@ -74,7 +74,7 @@ cdef inline int check_device(Device dev) except -1:
 cdef scatterlist *entries_of(Device dev, SgTable sgt) except NULL:
     """The table's first entry, if C code may walk the list on the device's machine."""
     check_device(dev)
-    if sgt.sgt.sgl == NULL or sgt.sgt.orig_nents == 0:
+    if sgt.sgt.sgl == NULL:         # orig_nents 0 over real entries is a caller's mistake that backends answer for
         raise ValueError(f"{dev.name}: the table has no entries")
     if sgt.page_shift != dev.machine.page_shift:
         raise ValueError(f"{dev.name}: the table is for pages of {1 << sgt.page_shift} bytes, but machine "
