@@ -1,7 +1,15 @@
 # SPDX-License-Identifier: MIT
 """dma-direct: what a device without a dma_map_ops table gets (kernel/dma/direct.c)."""
 
-from .device cimport DmaMapOps
+from scatterlist.types cimport page_t, u64
+
+from .device cimport Device, DmaMapOps
 
 cdef class DmaDirect(DmaMapOps):
     """Filled whole: the core calls it where Linux calls dma_direct_*()."""
+    cdef readonly bint unmap_sg_is_stub
+
+    cdef page_t get_pages(self, Device dev, size_t size) except? 0xBADBADBADBADBAD nogil
+    cdef int put_pages(self, Device dev, page_t page, size_t size) except -9999 nogil
+
+cdef bint addressing_limited(Device dev) except -1 nogil

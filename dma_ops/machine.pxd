@@ -30,6 +30,7 @@ cdef class Machine:
     cdef readonly bint pci_p2pdma           # CONFIG_PCI_P2PDMA
     cdef readonly unsigned int zone_dma_bits
     cdef readonly bint has_zone_dma
+    cdef readonly bint bounce_unaligned_kmalloc    # CONFIG_DMA_BOUNCE_UNALIGNED_KMALLOC (6.12, arm64)
     cdef readonly int kernel                # 100 * major + minor: 601, 612, 617
     cdef readonly int nr_cpus
     cdef public int cpu                     # smp_processor_id()
@@ -42,6 +43,7 @@ cdef class Machine:
     cdef public list dmesg                  # WARN and printk lines that a test may look at
     cdef public list events                 # None, or the log of ("sync_dev" | "sync_cpu" | ..., phys, len, dir)
     cdef dict cache_lines                   # lines that a CPU cache holds, or None: see cpu_write()
+    cdef set uncached                       # frames that the CPU reaches past its cache (coherent memory)
     cdef list alloc_feed                    # physical addresses that the next alloc_pages calls answer
     cdef dict allocated                     # phys -> order
     cdef u64 table_next
@@ -58,6 +60,8 @@ cdef class Machine:
     cdef pgmap_range *find_pgmap(self, phys_addr_t addr) noexcept nogil
     cdef int warn(self, const char *message) except -9999 nogil
     cdef bint should_fail(self, const char *kind) noexcept nogil
+    cdef int zero(self, phys_addr_t addr, u64 size) except -9999 nogil
+    cdef int set_uncached(self, phys_addr_t addr, u64 size, bint on) except -9999 nogil
     cdef int sync_for_device(self, phys_addr_t addr, u64 size, int dir) except -9999 nogil
     cdef int sync_for_cpu(self, phys_addr_t addr, u64 size, int dir) except -9999 nogil
 

@@ -47,6 +47,7 @@ cdef class Machine:
         self.pci_p2pdma = pci_p2pdma
         self.zone_dma_bits = zone_dma_bits
         self.has_zone_dma = has_zone_dma
+        self.bounce_unaligned_kmalloc = arch == "arm64" and kernel >= 612
         self.kernel = kernel
         self.nr_cpus = nr_cpus
         self.mem = PhysMem()
@@ -57,6 +58,7 @@ cdef class Machine:
         self.table_next = table_base
         self.table_free = {}
         self.fail_plan = []
+        self.uncached = set()
         if cached:
             self.cache_lines = {}
         ranges = sorted((int(start), int(end)) for start, end in ram)
@@ -126,7 +128,7 @@ cdef class Machine:
         if self.alloc_feed:
             start = self.alloc_feed.pop(0)
             self.allocated[start] = order
-            self.mem.fill(start, 0, size)
+            self.zero(start, size)
             return start
         for first, end in reversed(self.ram_ranges):
             end = min(end, limit + 1 if limit != PHYS_NONE else end)
@@ -138,7 +140,7 @@ cdef class Machine:
                 clash = self._overlap(start, size)
                 if clash is None:
                     self.allocated[start] = order
-                    self.mem.fill(start, 0, size)
+                    self.zero(start, size)
                     return start
                 if clash < size:
                     break
@@ -290,9 +292,12 @@ cdef class Machine:
         while i < n:
             line = (addr + i) & ~<u64>(CACHE_LINE - 1)
             step = min(CACHE_LINE - (addr + i - line), n - i)
-            held = self._line(line)
-            held[addr + i - line:addr + i - line + step] = raw[i:i + step]
-            held[CACHE_LINE] = 1
+            if line >> self.page_shift in self.uncached:
+                self.mem.poke(addr + i, raw[i:i + step])
+            else:
+                held = self._line(line)
+                held[addr + i - line:addr + i - line + step] = raw[i:i + step]
+                held[CACHE_LINE] = 1
             i += step
 
     def cpu_read(self, u64 addr, size_t n):
@@ -305,7 +310,10 @@ cdef class Machine:
         while n:
             line = addr & ~<u64>(CACHE_LINE - 1)
             step = min(CACHE_LINE - (addr - line), n)
-            out += self._line(line)[addr - line:addr - line + step]
+            if line >> self.page_shift in self.uncached:
+                out += self.mem.peek(addr, step)
+            else:
+                out += self._line(line)[addr - line:addr - line + step]
             addr += step
             n -= step
         return bytes(out)
@@ -333,6 +341,26 @@ cdef class Machine:
     def snoop(self, u64 addr, u64 size):
         """What a coherent device's access does: dirty lines reach memory and leave the cache."""
         self._maintain(addr, size, True, True)
+
+    cdef int zero(self, phys_addr_t addr, u64 size) except -9999 nogil:
+        """Clear memory for everyone: what the cache holds of it is dropped."""
+        self.mem.fill(addr, 0, size)
+        if self.cache_lines is not None:
+            with gil:
+                self._maintain(addr, size, False, True)
+        return 0
+
+    cdef int set_uncached(self, phys_addr_t addr, u64 size, bint on) except -9999 nogil:
+        """From now on (or no more) the CPU sees these pages past its cache, which gives up what it holds of them."""
+        if self.cache_lines is not None:
+            with gil:
+                self._maintain(addr, size, True, True)
+                frames = range(addr >> self.page_shift, (addr + size + self.page_size - 1) >> self.page_shift)
+                if on:
+                    self.uncached.update(frames)
+                else:
+                    self.uncached.difference_update(frames)
+        return 0
 
     cdef int sync_for_device(self, phys_addr_t addr, u64 size, int dir) except -9999 nogil:
         """arch_sync_dma_for_device(): write the lines back; a buffer that the device will write leaves the cache."""

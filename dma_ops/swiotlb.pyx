@@ -48,8 +48,8 @@ cdef class IoTlbMem(IoTlbMemBase):
     """struct io_tlb_mem: one pool, shared by the devices whose io_tlb_mem it is.
 
     start: page aligned physical address, RAM of the machine that nothing else then gets. nslabs: slots of 2 KiB.
-    nareas: power of two. for_alloc: a restricted pool (reserved-memory, "restricted-dma-pool"): streaming mappings always
-    bounce, and coherent memory comes from it.
+    nareas: power of two. for_alloc: a restricted pool ("restricted-dma-pool" in reserved memory): streaming mappings
+    always bounce, and coherent memory comes from it.
     """
 
     def __init__(self, Machine machine not None, u64 start, u64 nslabs, unsigned int nareas=1, *,
@@ -382,7 +382,7 @@ cdef phys_addr_t swiotlb_tbl_map_single(Device dev, phys_addr_t orig, size_t map
     cdef u64 i
     cdef s64 index
     if not is_swiotlb_active(dev):
-        dev.machine.warn(b"Can not allocate SWIOTLB buffer earlier and can't now provide you with the DMA bounce buffer")
+        dev.machine.warn(b"swiotlb: no pool was allocated earlier, and none can be now")
         return DMA_MAPPING_ERROR
     slots = (<IoTlbMem>dev.io_tlb_mem).slots
     if dev.machine.kernel < 612:

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: MIT
+from .device import Device, DmaMapOps, Walker
+
+class DirectWalker(Walker): ...
+
+class DmaDirect(DmaMapOps):
+    unmap_sg_is_stub: bool
+    def __init__(self, *, unmap_sg_is_stub: bool = False) -> None: ...
+    def need_sync(self, dev: Device, addr: int) -> bool: ...
