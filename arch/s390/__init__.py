@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""IBM Z: zPCI functions."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from arch.record import BackendRecord, Known, MachineConfig
+from dma_ops import Device, Machine
+
+from .pci_dma import S390PciDmaOps
+
+
+def build(name: str, strict: bool, tlb_refresh: bool, aperture: int) -> Device:
+    machine = Machine(name, arch="s390x", big_endian=True, ram=[(0, 256 << 20)], table_base=1 << 41)
+    ops = S390PciDmaOps(machine, strict=strict, tlb_refresh=tlb_refresh, aperture=aperture)
+    return Device("zpci", machine, dma_ops=ops)
+
+
+RECORDS = (
+    BackendRecord(
+        id="s390_pci_dma_ops",
+        ops=S390PciDmaOps,
+        source=("arch/s390/pci/pci_dma.c: s390_dma_*, dma_update_trans, __dma_purge_tlb",
+                "arch/s390/include/asm/pci_dma.h", "arch/s390/pci/pci_insn.c: zpci_refresh_trans"),
+        machines=(
+            MachineConfig("zpci", "LPAR, lazy unmap, 256 MiB", partial(build, "zpci", False, False, 0)),
+            MachineConfig("zpci-strict", "LPAR, s390_iommu=strict", partial(build, "zpci-strict", True, False, 0)),
+            MachineConfig("zpci-guest", "z/VM or KVM guest: new translations are refreshed too",
+                          partial(build, "zpci-guest", False, True, 0)),
+            MachineConfig("zpci-1m", "an aperture of 1 MiB, lazy unmap",
+                          partial(build, "zpci-1m", False, False, 1 << 20)),
+        ),
+        p2pdma=False,
+        walker="ZpciWalker",
+        proof="recorded",
+        known=(
+            Known("DMA-08", "arch/s390/pci/pci_dma.c: s390_dma_map_sg",
+                  "an entry larger than max_seg_size is one segment"),
+            Known("DMA-27", "arch/s390/pci/pci_dma.c: s390_pci_dma_ops",
+                  "no dma_supported and no test of the mask: addresses start at 4 GiB"),
+            Known("DMA-30", "arch/s390/pci/pci_dma.c: s390_dma_alloc",
+                  "coherent memory is aligned to a page of bus addresses, not to its order"),
+        ),
+    ),
+)
