@@ -123,6 +123,8 @@ cdef class Device:
         counts = dict((self.dma_ops if self.dma_ops is not None else self.direct).resources())
         if self.io_tlb_mem is not None:
             counts["swiotlb slots"] = self.io_tlb_mem.used
+        if self.coherent_pool is not None:
+            counts["coherent pages"] = self.coherent_pool.used
         return counts
 
     # -- what the device itself does ---------------------------------------------------------------------------
@@ -130,6 +132,10 @@ cdef class Device:
     def _reach(self, u64 addr, bint write):
         """Where an access of the device at a bus address ends: (physical address, length of the run)."""
         cdef DmaMapOps ops
+        if self.coherent_pool is not None:
+            own = self.coherent_pool.claim(addr)
+            if own is not None:
+                return own
         if self.pci is not None:
             peer = self.pci.claim(addr)         # a switch or bridge below the host routes it to a peer's BAR
             if peer is not None:
