@@ -50,6 +50,8 @@ from .api import (
 from .device import Device, DmaMapOps, Walker
 from .errors import DmaError, DmaFault, KernelBug, KernelHang
 from .machine import Machine
+from .mappings import coherent, mapped_page, mapped_sgtable
+from .pyops import PyDmaMapOps, WrappedOps
 
 DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE, DMA_NONE = range(4)
 DMA_ATTR_WEAK_ORDERING = 1 << 1
@@ -62,4 +64,5 @@ DMA_ATTR_NO_WARN = 1 << 8
 DMA_ATTR_PRIVILEGED = 1 << 9
 
 __all__ = [name for name in dir() if name.startswith(("dma_", "DMA_"))]
-__all__ += ["Device", "DmaError", "DmaFault", "DmaMapOps", "KernelBug", "KernelHang", "Machine", "Walker"]
+__all__ += ["Device", "DmaError", "DmaFault", "DmaMapOps", "KernelBug", "KernelHang", "Machine", "PyDmaMapOps", "Walker",
+            "WrappedOps", "coherent", "mapped_page", "mapped_sgtable"]

@@ -123,9 +123,10 @@ cdef int map_sg_filtered(Device dev, scatterlist *sg, int nents, int dir, unsign
     return ents
 
 
-cdef int debug_map_sg(Device dev, scatterlist *sg, int nents, int ents, int dir, unsigned long attrs) except -9999 nogil:
+cdef int debug_map_sg(Device dev, scatterlist *sg, int nents, int ents, int dir,
+                      unsigned long attrs) except -9999 nogil:
     with gil:
-        dev.debug.map_sg(dev, sg_rows(sg, ents), nents, dir, attrs)
+        dev.debug.map_sg(dev, sg_rows(sg, nents), ents, dir, attrs)
     return 0
 
 

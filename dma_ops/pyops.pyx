@@ -1,0 +1,609 @@
+# SPDX-License-Identifier: MIT
+"""dma_map_ops written in Python, and in Python around a compiled one.
+
+A subclass of PyDmaMapOps is a backend: the members of dma_map_ops that it defines are filled, the others are NULL. A
+subclass of WrappedOps is another backend with some members replaced: what it does not define goes to the inner one,
+and what it defines may call inner_<member>() and alter the result.
+
+    class MergesAcrossTheBoundary(WrappedOps):
+        def map_sg(self, dev, sg, dir, attrs):
+            count = self.inner_map_sg(dev, sg, dir, attrs)
+            if count > 1:
+                sg[0].dma_length += sg[1].dma_length
+            return count
+
+A member fails as in Linux, by its result, or by raising DmaError. Sizes are in bytes, attrs is a set of DMA_ATTR_*.
+"""
+
+from libc.errno cimport EINVAL
+from libc.stdlib cimport free as c_free, malloc
+
+from scatterlist.core cimport (
+    SG_DMA_BUS_ADDRESS,
+    SgTable,
+    sg_alloc_table,
+    sg_assign_page,
+    sg_next,
+    sg_page,
+    sg_phys,
+    sg_set_page,
+    sg_table,
+)
+from scatterlist.types cimport dma_addr_t, page_t, phys_addr_t, u64
+
+from .device cimport (
+    DMA_F_PCI_P2PDMA_SUPPORTED,
+    DMA_MAPPING_ERROR,
+    OP_ALLOC,
+    OP_ALLOC_NONCONTIGUOUS,
+    OP_ALLOC_PAGES,
+    OP_DMA_SUPPORTED,
+    OP_FREE,
+    OP_FREE_NONCONTIGUOUS,
+    OP_FREE_PAGES,
+    OP_GET_MERGE_BOUNDARY,
+    OP_GET_REQUIRED_MASK,
+    OP_MAP_PAGE,
+    OP_MAP_RESOURCE,
+    OP_MAP_SG,
+    OP_MAX_MAPPING_SIZE,
+    OP_OPT_MAPPING_SIZE,
+    OP_SYNC_SG_FOR_CPU,
+    OP_SYNC_SG_FOR_DEVICE,
+    OP_SYNC_SINGLE_FOR_CPU,
+    OP_SYNC_SINGLE_FOR_DEVICE,
+    OP_UNMAP_PAGE,
+    OP_UNMAP_RESOURCE,
+    OP_UNMAP_SG,
+    WALK_OK,
+    Walker,
+)
+
+from .device import OPS
+from .errors import DmaError
+
+
+# -- lists -----------------------------------------------------------------------------------------------------
+
+cdef class SgEntry:
+    """One entry of a list, as long as the call lasts that was given the list."""
+    cdef SgView view
+    cdef Py_ssize_t i
+
+    @property
+    def page(self):
+        return sg_page(self.view.entry(self.i))
+
+    @page.setter
+    def page(self, u64 value):
+        if value & 0xfff:
+            raise ValueError(f"page {value:#x} is not the address of a frame")
+        sg_assign_page(self.view.entry(self.i), value)
+
+    @property
+    def phys(self):
+        """The entry's first byte."""
+        return sg_phys(self.view.entry(self.i))
+
+    @property
+    def offset(self):
+        return self.view.entry(self.i).offset
+
+    @offset.setter
+    def offset(self, unsigned int value):
+        self.view.entry(self.i).offset = value
+
+    @property
+    def length(self):
+        return self.view.entry(self.i).length
+
+    @length.setter
+    def length(self, unsigned int value):
+        self.view.entry(self.i).length = value
+
+    @property
+    def dma_address(self):
+        return self.view.entry(self.i).dma_address
+
+    @dma_address.setter
+    def dma_address(self, u64 value):
+        self.view.entry(self.i).dma_address = value
+
+    @property
+    def dma_length(self):
+        return self.view.entry(self.i).dma_length
+
+    @dma_length.setter
+    def dma_length(self, unsigned int value):
+        self.view.entry(self.i).dma_length = value
+
+    @property
+    def dma_flags(self):
+        return self.view.entry(self.i).dma_flags
+
+    @dma_flags.setter
+    def dma_flags(self, unsigned int value):
+        self.view.entry(self.i).dma_flags = value
+
+    @property
+    def bus_address(self):
+        """SG_DMA_BUS_ADDRESS: dma_address is one that no IOMMU translates."""
+        return bool(self.view.entry(self.i).dma_flags & SG_DMA_BUS_ADDRESS)
+
+    @bus_address.setter
+    def bus_address(self, bint value):
+        if value:
+            self.view.entry(self.i).dma_flags |= SG_DMA_BUS_ADDRESS
+        else:
+            self.view.entry(self.i).dma_flags &= ~<unsigned int>SG_DMA_BUS_ADDRESS
+
+    def __repr__(self):
+        return (f"<SgEntry {self.phys:#x}+{self.length:#x} -> {self.dma_address:#x}+{self.dma_length:#x}"
+                f"{' bus' if self.bus_address else ''}>")
+
+
+cdef class SgView:
+    """The entries of a list that C code passes to Python: a sequence of SgEntry. It ends with the call."""
+
+    def __init__(self):
+        raise TypeError("an SgView is made by the call that passes a list")
+
+    def __dealloc__(self):
+        c_free(self.at)
+
+    cdef scatterlist *entry(self, Py_ssize_t i) except NULL:
+        if self.at == NULL:
+            raise ValueError("the list is used after the call that it was passed to")
+        return self.at[i]
+
+    def __len__(self):
+        return self.nents
+
+    def __getitem__(self, Py_ssize_t i):
+        cdef SgEntry entry
+        if i < 0:
+            i += self.nents
+        if not 0 <= i < self.nents:
+            raise IndexError(f"entry {i} of a list of {self.nents}")
+        entry = SgEntry.__new__(SgEntry)
+        entry.view = self
+        entry.i = i
+        return entry
+
+
+cdef SgView view_of(scatterlist *sgl, int nents):
+    cdef SgView view = SgView.__new__(SgView)
+    cdef int i
+    view.at = <scatterlist **>malloc(max(nents, 1) * sizeof(scatterlist *))
+    if view.at == NULL:
+        raise MemoryError("no memory for the view of a list")
+    view.at[0] = sgl
+    for i in range(nents):
+        if sgl == NULL:
+            break
+        view.at[i] = sgl
+        view.nents += 1
+        sgl = sg_next(sgl)
+    return view
+
+
+cdef int close_view(SgView view) except -1:
+    c_free(view.at)
+    view.at = NULL
+    return 0
+
+
+# -- a backend in Python ---------------------------------------------------------------------------------------
+
+cdef class PyWalker(Walker):
+    """The hardware in Python: asks translate(dev, addr, write) for (physical address, bytes that follow), which raises
+    DmaFault for an access that is refused."""
+    cdef object ops
+
+    cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
+        with gil:
+            phys[0], run[0] = self.ops.translate(dev, addr, bool(write))
+        return WALK_OK
+
+
+cdef dma_addr_t address_of(object answer) except? 0xBADBADBADBADBAD:
+    """A bus address; None is DMA_MAPPING_ERROR."""
+    return DMA_MAPPING_ERROR if answer is None else <u64>answer
+
+
+cdef class PyDmaMapOps(DmaMapOps):
+    """Base of backends written in Python. The members that may be defined, and what they answer:
+
+    alloc(dev, size, attrs) -> (cpu_addr, bus address); free(dev, size, cpu_addr, addr, attrs)
+    alloc_pages(dev, size, dir) -> (page, bus address); free_pages(dev, size, page, addr, dir)
+    alloc_noncontiguous(dev, size, dir, attrs) -> SgTable; free_noncontiguous(dev, size, sg, dir)
+    map_page(dev, page, offset, size, dir, attrs) -> bus address or None; unmap_page(dev, addr, size, dir, attrs)
+    map_sg(dev, sg, dir, attrs) -> count or -errno; unmap_sg(dev, sg, dir, attrs)
+    map_resource(dev, phys, size, dir, attrs) -> bus address or None; unmap_resource(dev, addr, size, dir, attrs)
+    sync_single_for_cpu, sync_single_for_device(dev, addr, size, dir); sync_sg_for_cpu, sync_sg_for_device(dev, sg, dir)
+    dma_supported(dev, mask) -> bool; get_required_mask, max_mapping_size, opt_mapping_size, get_merge_boundary(dev)
+    mmap, get_sgtable, cache_sync: only that they are there counts.
+
+    translate(dev, addr, write) is the hardware: see PyWalker. p2pdma = True sets DMA_F_PCI_P2PDMA_SUPPORTED.
+    """
+
+    p2pdma = None
+
+    def __cinit__(self, *args, **kwargs):
+        cdef PyWalker walker
+        for name, bit in OPS.items():
+            if callable(getattr(type(self), name, None)):
+                self.python |= bit
+        self.filled = self.python
+        if type(self).p2pdma:
+            self.flags |= DMA_F_PCI_P2PDMA_SUPPORTED
+        if callable(getattr(type(self), "translate", None)):
+            walker = PyWalker.__new__(PyWalker)
+            walker.ops = self
+            self.walker = walker
+        else:
+            self.walker = Walker()
+
+    cdef int alloc(self, Device dev, size_t size, dma_addr_t *dma_handle, u64 *cpu_addr,
+                   unsigned long attrs) except -9999 nogil:
+        if self.python & OP_ALLOC:
+            with gil:
+                try:
+                    cpu_addr[0], dma_handle[0] = (<object>self).alloc(dev, size, attrs)
+                except DmaError as error:
+                    return -<int>error.errno
+                return 0
+        if self.inner is not None:
+            return self.inner.alloc(dev, size, dma_handle, cpu_addr, attrs)
+        return DmaMapOps.alloc(self, dev, size, dma_handle, cpu_addr, attrs)
+
+    cdef int free(self, Device dev, size_t size, u64 cpu_addr, dma_addr_t dma_handle,
+                  unsigned long attrs) except -9999 nogil:
+        if self.python & OP_FREE:
+            with gil:
+                (<object>self).free(dev, size, cpu_addr, dma_handle, attrs)
+                return 0
+        if self.inner is not None:
+            return self.inner.free(dev, size, cpu_addr, dma_handle, attrs)
+        return DmaMapOps.free(self, dev, size, cpu_addr, dma_handle, attrs)
+
+    cdef int alloc_pages(self, Device dev, size_t size, dma_addr_t *dma_handle, page_t *page,
+                         int dir) except -9999 nogil:
+        if self.python & OP_ALLOC_PAGES:
+            with gil:
+                try:
+                    page[0], dma_handle[0] = (<object>self).alloc_pages(dev, size, dir)
+                except DmaError as error:
+                    return -<int>error.errno
+                return 0
+        if self.inner is not None:
+            return self.inner.alloc_pages(dev, size, dma_handle, page, dir)
+        return DmaMapOps.alloc_pages(self, dev, size, dma_handle, page, dir)
+
+    cdef int free_pages(self, Device dev, size_t size, page_t page, dma_addr_t dma_handle, int dir) except -9999 nogil:
+        if self.python & OP_FREE_PAGES:
+            with gil:
+                (<object>self).free_pages(dev, size, page, dma_handle, dir)
+                return 0
+        if self.inner is not None:
+            return self.inner.free_pages(dev, size, page, dma_handle, dir)
+        return DmaMapOps.free_pages(self, dev, size, page, dma_handle, dir)
+
+    cdef int alloc_noncontiguous(self, Device dev, size_t size, sg_table *sgt, int dir,
+                                 unsigned long attrs) except -9999 nogil:
+        if self.python & OP_ALLOC_NONCONTIGUOUS:
+            with gil:
+                try:
+                    return copy_table(sgt, (<object>self).alloc_noncontiguous(dev, size, dir, attrs), dev)
+                except DmaError as error:
+                    return -<int>error.errno
+        if self.inner is not None:
+            return self.inner.alloc_noncontiguous(dev, size, sgt, dir, attrs)
+        return DmaMapOps.alloc_noncontiguous(self, dev, size, sgt, dir, attrs)
+
+    cdef int free_noncontiguous(self, Device dev, size_t size, sg_table *sgt, int dir) except -9999 nogil:
+        if self.python & OP_FREE_NONCONTIGUOUS:
+            with gil:
+                view = view_of(sgt.sgl, sgt.orig_nents)
+                try:
+                    (<object>self).free_noncontiguous(dev, size, view, dir)
+                finally:
+                    close_view(view)
+                return 0
+        if self.inner is not None:
+            return self.inner.free_noncontiguous(dev, size, sgt, dir)
+        return DmaMapOps.free_noncontiguous(self, dev, size, sgt, dir)
+
+    cdef dma_addr_t map_page(self, Device dev, page_t page, u64 offset, size_t size, int dir,
+                             unsigned long attrs) except? 0xBADBADBADBADBAD nogil:
+        if self.python & OP_MAP_PAGE:
+            with gil:
+                try:
+                    return address_of((<object>self).map_page(dev, page, offset, size, dir, attrs))
+                except DmaError:
+                    return DMA_MAPPING_ERROR
+        if self.inner is not None:
+            return self.inner.map_page(dev, page, offset, size, dir, attrs)
+        return DmaMapOps.map_page(self, dev, page, offset, size, dir, attrs)
+
+    cdef int unmap_page(self, Device dev, dma_addr_t addr, size_t size, int dir,
+                        unsigned long attrs) except -9999 nogil:
+        if self.python & OP_UNMAP_PAGE:
+            with gil:
+                (<object>self).unmap_page(dev, addr, size, dir, attrs)
+                return 0
+        if self.inner is not None:
+            return self.inner.unmap_page(dev, addr, size, dir, attrs)
+        return DmaMapOps.unmap_page(self, dev, addr, size, dir, attrs)
+
+    cdef int map_sg(self, Device dev, scatterlist *sgl, int nents, int dir, unsigned long attrs) except -9999 nogil:
+        if self.python & OP_MAP_SG:
+            with gil:
+                view = view_of(sgl, nents)
+                try:
+                    count = (<object>self).map_sg(dev, view, dir, attrs)
+                except DmaError as error:
+                    count = -error.errno
+                finally:
+                    close_view(view)
+                if not isinstance(count, int):
+                    raise TypeError(f"{type(self).__name__}.map_sg answered {count!r}, not a count or -errno")
+                if not -4095 <= count <= nents:
+                    raise ValueError(f"{type(self).__name__}.map_sg answered {count} for a list of {nents} entries")
+                return count
+        if self.inner is not None:
+            return self.inner.map_sg(dev, sgl, nents, dir, attrs)
+        return DmaMapOps.map_sg(self, dev, sgl, nents, dir, attrs)
+
+    cdef int unmap_sg(self, Device dev, scatterlist *sgl, int nents, int dir, unsigned long attrs) except -9999 nogil:
+        if self.python & OP_UNMAP_SG:
+            with gil:
+                view = view_of(sgl, nents)
+                try:
+                    (<object>self).unmap_sg(dev, view, dir, attrs)
+                finally:
+                    close_view(view)
+                return 0
+        if self.inner is not None:
+            return self.inner.unmap_sg(dev, sgl, nents, dir, attrs)
+        return DmaMapOps.unmap_sg(self, dev, sgl, nents, dir, attrs)
+
+    cdef dma_addr_t map_resource(self, Device dev, phys_addr_t phys, size_t size, int dir,
+                                 unsigned long attrs) except? 0xBADBADBADBADBAD nogil:
+        if self.python & OP_MAP_RESOURCE:
+            with gil:
+                try:
+                    return address_of((<object>self).map_resource(dev, phys, size, dir, attrs))
+                except DmaError:
+                    return DMA_MAPPING_ERROR
+        if self.inner is not None:
+            return self.inner.map_resource(dev, phys, size, dir, attrs)
+        return DmaMapOps.map_resource(self, dev, phys, size, dir, attrs)
+
+    cdef int unmap_resource(self, Device dev, dma_addr_t addr, size_t size, int dir,
+                            unsigned long attrs) except -9999 nogil:
+        if self.python & OP_UNMAP_RESOURCE:
+            with gil:
+                (<object>self).unmap_resource(dev, addr, size, dir, attrs)
+                return 0
+        if self.inner is not None:
+            return self.inner.unmap_resource(dev, addr, size, dir, attrs)
+        return DmaMapOps.unmap_resource(self, dev, addr, size, dir, attrs)
+
+    cdef int sync_single_for_cpu(self, Device dev, dma_addr_t addr, size_t size, int dir) except -9999 nogil:
+        if self.python & OP_SYNC_SINGLE_FOR_CPU:
+            with gil:
+                (<object>self).sync_single_for_cpu(dev, addr, size, dir)
+                return 0
+        if self.inner is not None:
+            return self.inner.sync_single_for_cpu(dev, addr, size, dir)
+        return DmaMapOps.sync_single_for_cpu(self, dev, addr, size, dir)
+
+    cdef int sync_single_for_device(self, Device dev, dma_addr_t addr, size_t size, int dir) except -9999 nogil:
+        if self.python & OP_SYNC_SINGLE_FOR_DEVICE:
+            with gil:
+                (<object>self).sync_single_for_device(dev, addr, size, dir)
+                return 0
+        if self.inner is not None:
+            return self.inner.sync_single_for_device(dev, addr, size, dir)
+        return DmaMapOps.sync_single_for_device(self, dev, addr, size, dir)
+
+    cdef int sync_sg_for_cpu(self, Device dev, scatterlist *sgl, int nents, int dir) except -9999 nogil:
+        if self.python & OP_SYNC_SG_FOR_CPU:
+            with gil:
+                view = view_of(sgl, nents)
+                try:
+                    (<object>self).sync_sg_for_cpu(dev, view, dir)
+                finally:
+                    close_view(view)
+                return 0
+        if self.inner is not None:
+            return self.inner.sync_sg_for_cpu(dev, sgl, nents, dir)
+        return DmaMapOps.sync_sg_for_cpu(self, dev, sgl, nents, dir)
+
+    cdef int sync_sg_for_device(self, Device dev, scatterlist *sgl, int nents, int dir) except -9999 nogil:
+        if self.python & OP_SYNC_SG_FOR_DEVICE:
+            with gil:
+                view = view_of(sgl, nents)
+                try:
+                    (<object>self).sync_sg_for_device(dev, view, dir)
+                finally:
+                    close_view(view)
+                return 0
+        if self.inner is not None:
+            return self.inner.sync_sg_for_device(dev, sgl, nents, dir)
+        return DmaMapOps.sync_sg_for_device(self, dev, sgl, nents, dir)
+
+    cdef int dma_supported(self, Device dev, u64 mask) except -9999 nogil:
+        if self.python & OP_DMA_SUPPORTED:
+            with gil:
+                return 1 if (<object>self).dma_supported(dev, mask) else 0
+        if self.inner is not None:
+            return self.inner.dma_supported(dev, mask)
+        return DmaMapOps.dma_supported(self, dev, mask)
+
+    cdef u64 get_required_mask(self, Device dev) except? 0xBADBADBADBADBAD nogil:
+        if self.python & OP_GET_REQUIRED_MASK:
+            with gil:
+                return (<object>self).get_required_mask(dev)
+        if self.inner is not None:
+            return self.inner.get_required_mask(dev)
+        return DmaMapOps.get_required_mask(self, dev)
+
+    cdef size_t max_mapping_size(self, Device dev) except? 0xBADBADBADBADBAD nogil:
+        if self.python & OP_MAX_MAPPING_SIZE:
+            with gil:
+                return (<object>self).max_mapping_size(dev)
+        if self.inner is not None:
+            return self.inner.max_mapping_size(dev)
+        return DmaMapOps.max_mapping_size(self, dev)
+
+    cdef size_t opt_mapping_size(self, Device dev) except? 0xBADBADBADBADBAD nogil:
+        if self.python & OP_OPT_MAPPING_SIZE:
+            with gil:
+                return (<object>self).opt_mapping_size(dev)
+        if self.inner is not None:
+            return self.inner.opt_mapping_size(dev)
+        return DmaMapOps.opt_mapping_size(self, dev)
+
+    cdef u64 get_merge_boundary(self, Device dev) except? 0xBADBADBADBADBAD nogil:
+        if self.python & OP_GET_MERGE_BOUNDARY:
+            with gil:
+                return (<object>self).get_merge_boundary(dev)
+        if self.inner is not None:
+            return self.inner.get_merge_boundary(dev)
+        return DmaMapOps.get_merge_boundary(self, dev)
+
+    cdef bint arch_map_page_direct(self, Device dev, phys_addr_t end) noexcept nogil:
+        return self.inner is not None and self.inner.arch_map_page_direct(dev, end)
+
+    cdef bint arch_unmap_page_direct(self, Device dev, dma_addr_t addr) noexcept nogil:
+        return self.inner is not None and self.inner.arch_unmap_page_direct(dev, addr)
+
+    cdef bint arch_map_sg_direct(self, Device dev, scatterlist *sgl, int nents) noexcept nogil:
+        return self.inner is not None and self.inner.arch_map_sg_direct(dev, sgl, nents)
+
+    cdef bint arch_unmap_sg_direct(self, Device dev, scatterlist *sgl, int nents) noexcept nogil:
+        return self.inner is not None and self.inner.arch_unmap_sg_direct(dev, sgl, nents)
+
+
+cdef int copy_table(sg_table *sgt, SgTable table, Device dev) except -9999:
+    """Give C a table of its own with what Python's has: the caller frees it."""
+    cdef scatterlist *sg
+    cdef list rows
+    cdef int ret
+    if table is None:
+        return -EINVAL
+    rows = table.entries()
+    ret = sg_alloc_table(sgt, len(rows), dev.machine.page_size // sizeof(scatterlist))
+    if ret:
+        return ret
+    sg = sgt.sgl
+    for page, offset, length, dma_address, dma_length, dma_flags in rows:
+        sg_set_page(sg, page, length, offset)
+        sg.dma_address = dma_address
+        sg.dma_length = dma_length
+        sg.dma_flags = dma_flags
+        sg = sg_next(sg)
+    sgt.nents = table.sgt.nents
+    return 0
+
+
+# -- around a compiled one -------------------------------------------------------------------------------------
+
+cdef class WrappedOps(PyDmaMapOps):
+    """WrappedOps(inner): another backend, with the members replaced that a subclass defines (see PyDmaMapOps).
+
+    inner_<member>() calls the inner backend's; it answers as in C: counts, -errno, all ones for DMA_MAPPING_ERROR.
+    p2pdma = True or False overrides the inner backend's DMA_F_PCI_P2PDMA_SUPPORTED.
+    """
+
+    def __init__(self, DmaMapOps inner not None):
+        self.inner = inner
+        self.filled = self.python | inner.filled
+        if type(self).p2pdma is None:
+            self.flags = inner.flags
+        if not callable(getattr(type(self), "translate", None)):
+            self.walker = inner.walker
+
+    def __repr__(self):
+        return f"<{type(self).__name__} around {self._inner()!r}>"
+
+    def resources(self):
+        return self._inner().resources()
+
+    def flush(self):
+        self._inner().flush()
+
+    def table(self):
+        return self._inner().table()
+
+    cdef DmaMapOps _inner(self):
+        if self.inner is None:
+            raise ValueError(f"{type(self).__name__}.__init__ was not called with the backend to wrap")
+        return self.inner
+
+    def inner_alloc(self, Device dev not None, size_t size, unsigned long attrs=0):
+        """(0 or -errno, cpu_addr, bus address)."""
+        cdef dma_addr_t handle = DMA_MAPPING_ERROR
+        cdef u64 cpu_addr = 0
+        cdef int ret = self._inner().alloc(dev, size, &handle, &cpu_addr, attrs)
+        return ret, cpu_addr, handle
+
+    def inner_free(self, Device dev not None, size_t size, u64 cpu_addr, u64 addr, unsigned long attrs=0):
+        self._inner().free(dev, size, cpu_addr, addr, attrs)
+
+    def inner_alloc_pages(self, Device dev not None, size_t size, int dir):
+        """(0 or -errno, page, bus address)."""
+        cdef dma_addr_t handle = DMA_MAPPING_ERROR
+        cdef page_t page = 0
+        cdef int ret = self._inner().alloc_pages(dev, size, &handle, &page, dir)
+        return ret, page, handle
+
+    def inner_free_pages(self, Device dev not None, size_t size, u64 page, u64 addr, int dir):
+        self._inner().free_pages(dev, size, page, addr, dir)
+
+    def inner_map_page(self, Device dev not None, u64 page, u64 offset, size_t size, int dir, unsigned long attrs=0):
+        return self._inner().map_page(dev, page, offset, size, dir, attrs)
+
+    def inner_unmap_page(self, Device dev not None, u64 addr, size_t size, int dir, unsigned long attrs=0):
+        self._inner().unmap_page(dev, addr, size, dir, attrs)
+
+    def inner_map_sg(self, Device dev not None, SgView sg not None, int dir, unsigned long attrs=0):
+        return self._inner().map_sg(dev, sg.entry(0), sg.nents, dir, attrs)
+
+    def inner_unmap_sg(self, Device dev not None, SgView sg not None, int dir, unsigned long attrs=0):
+        self._inner().unmap_sg(dev, sg.entry(0), sg.nents, dir, attrs)
+
+    def inner_map_resource(self, Device dev not None, u64 phys, size_t size, int dir, unsigned long attrs=0):
+        return self._inner().map_resource(dev, phys, size, dir, attrs)
+
+    def inner_unmap_resource(self, Device dev not None, u64 addr, size_t size, int dir, unsigned long attrs=0):
+        self._inner().unmap_resource(dev, addr, size, dir, attrs)
+
+    def inner_sync_single_for_cpu(self, Device dev not None, u64 addr, size_t size, int dir):
+        self._inner().sync_single_for_cpu(dev, addr, size, dir)
+
+    def inner_sync_single_for_device(self, Device dev not None, u64 addr, size_t size, int dir):
+        self._inner().sync_single_for_device(dev, addr, size, dir)
+
+    def inner_sync_sg_for_cpu(self, Device dev not None, SgView sg not None, int dir):
+        self._inner().sync_sg_for_cpu(dev, sg.entry(0), sg.nents, dir)
+
+    def inner_sync_sg_for_device(self, Device dev not None, SgView sg not None, int dir):
+        self._inner().sync_sg_for_device(dev, sg.entry(0), sg.nents, dir)
+
+    def inner_dma_supported(self, Device dev not None, u64 mask):
+        return bool(self._inner().dma_supported(dev, mask))
+
+    def inner_get_required_mask(self, Device dev not None):
+        return self._inner().get_required_mask(dev)
+
+    def inner_max_mapping_size(self, Device dev not None):
+        return self._inner().max_mapping_size(dev)
+
+    def inner_opt_mapping_size(self, Device dev not None):
+        return self._inner().opt_mapping_size(dev)
+
+    def inner_get_merge_boundary(self, Device dev not None):
+        return self._inner().get_merge_boundary(dev)
