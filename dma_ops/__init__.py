@@ -64,5 +64,7 @@ DMA_ATTR_NO_WARN = 1 << 8
 DMA_ATTR_PRIVILEGED = 1 << 9
 
 __all__ = [name for name in dir() if name.startswith(("dma_", "DMA_"))]
-__all__ += ["Device", "DmaError", "DmaFault", "DmaMapOps", "KernelBug", "KernelHang", "Machine", "PyDmaMapOps", "Walker",
-            "WrappedOps", "coherent", "mapped_page", "mapped_sgtable"]
+__all__ += [
+    "Device", "DmaError", "DmaFault", "DmaMapOps", "KernelBug", "KernelHang", "Machine", "PyDmaMapOps", "Walker",
+    "WrappedOps", "coherent", "mapped_page", "mapped_sgtable",
+]

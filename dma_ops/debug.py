@@ -148,8 +148,9 @@ class DmaDebug:
     def dump(self, dev: Device | None = None) -> list[str]:
         """Lines in the form of debugfs' dma-api/dump."""
         shift = self.machine.page_shift
-        return [f"{e.dev.name} {_driver(e.dev)} {e.kind.value} idx {_hash(e.address)} P={e.phys:x} N={e.phys >> shift:x}"
-                f" D={e.address:x} L={e.size:x} {DIRECTIONS[e.direction]} {e.checked.value}" for e in self.entries(dev)]
+        return [f"{e.dev.name} {_driver(e.dev)} {e.kind.value} idx {_hash(e.address)} P={e.phys:x} "
+                f"N={e.phys >> shift:x} D={e.address:x} L={e.size:x} {DIRECTIONS[e.direction]} {e.checked.value}"
+                for e in self.entries(dev)]
 
     # -- reports and records -----------------------------------------------------------------------------------
 
@@ -218,7 +219,8 @@ class DmaDebug:
     def _find_containing(self, ref: Entry) -> Entry | None:
         """The mapping that a sync lies in: in the bucket of its address, or one before it, and so on."""
         def contains(a: Entry, b: Entry) -> bool:
-            return a.dev is b.dev and b.address <= a.address and (b.address + b.size) & U64 >= (a.address + a.size) & U64
+            return (a.dev is b.dev and b.address <= a.address
+                    and (b.address + b.size) & U64 >= (a.address + a.size) & U64)
 
         start = ref.address >> HASH_SHIFT
         for back in range(min(HASH_SIZE, start + 1)):
