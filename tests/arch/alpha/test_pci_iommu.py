@@ -436,8 +436,8 @@ def test_the_device_reaches_the_bytes(pieces: list[tuple[int, int, int]], config
         dma_set_mask(dev, mask)
     at = dev.machine.ram_ranges[-1][1] - 8 * MB
     flat, content = [], b""
-    for number, (offset, length, gap) in enumerate(pieces):
-        phys, length = (at, length & -PAGE or PAGE) if aligned else (at + (offset if gap else 0), length)
+    for number, (offset, size, gap) in enumerate(pieces):
+        phys, length = (at, size & -PAGE or PAGE) if aligned else (at + (offset if gap else 0), size)
         data = bytes([number + 1]) * length
         dev.machine.mem.poke(phys, data)
         flat.append((phys, length))
