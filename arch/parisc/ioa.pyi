@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+from dma_ops import Machine, Walker
+
+class CcioIoa(Walker):
+    machine: Machine
+    io_pdir_base: int
+    io_chain_id_mask: int
+    def __init__(self, machine: Machine, pdir_base: int, chain_id_mask: int) -> None: ...
+
+class SbaIoc(Walker):
+    machine: Machine
+    ibase: int
+    imask: int
+    pdir_base: int
+    frame_mask: int
+    def __init__(self, machine: Machine, ibase: int, imask: int, pdir_base: int, phys_bits: int) -> None: ...
