@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""The record of dma-direct, the path of a device that has no dma_map_ops table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from arch.record import BackendRecord, Known, MachineConfig
+from dma_ops import Device, Machine
+from dma_ops.direct import DmaDirect
+from dma_ops.swiotlb import IoTlbMem, swiotlb_init
+
+MB, GB = 1 << 20, 1 << 30
+LOW_2G = (0x100000, 2 * GB)
+WINDOWS = ((0, 0xC0000000, GB), (GB, 0x400000000, GB))      # as on a Raspberry Pi 4, but with a second one
+
+
+def x86_64(name: str, high: int, swiotlb: str) -> Device:
+    """high: RAM above 4 GiB in bytes. swiotlb: "off", "on" or "force"."""
+    ram = [(0x1000, 0x9F000), LOW_2G] + ([(4 * GB, 4 * GB + high)] if high else [])
+    machine = Machine(name, arch="x86_64", ram=ram, pci_p2pdma=True)
+    dev = Device("0000:00:04.0", machine)
+    if swiotlb != "off":
+        dev.io_tlb_mem = swiotlb_init(machine, force_bounce=swiotlb == "force")
+    return dev
+
+
+def arm64(name: str, page_shift: int, restricted: bool) -> Device:
+    """A platform device that does not snoop, on a CPU with a cache."""
+    machine = Machine(name, arch="arm64", page_shift=page_shift, ram=[(GB, 2 * GB)], zone_dma_bits=32, cached=True)
+    dev = Device("platform", machine, pci=False, coherent=False)
+    if restricted:
+        dev.io_tlb_mem = IoTlbMem(machine, GB + 64 * MB, 2048, for_alloc=True)
+    return dev
+
+
+def arm64_windows(name: str) -> Device:
+    machine = Machine(name, arch="arm64", ram=[(0x80000, 2 * GB)], zone_dma_bits=30, pci_p2pdma=True)
+    return Device("0000:01:00.0", machine, mask=(1 << 64) - 1, dma_ranges=WINDOWS)
+
+
+def narrow(name: str, arch: str, ram: tuple[int, int], *, big_endian: bool = False, dma_addr_bits: int = 32,
+           has_zone_dma: bool = False, chains: bool = True, dma_length: bool = True) -> Device:
+    """A 32-bit machine whose devices do not snoop."""
+    machine = Machine(name, arch=arch, bits=32, big_endian=big_endian, ram=[ram], dma_addr_bits=dma_addr_bits,
+                      phys_addr_bits=dma_addr_bits, has_zone_dma=has_zone_dma, arch_no_sg_chain=not chains,
+                      need_sg_dma_length=dma_length, cached=True, table_base=0xE0000000)
+    return Device("0000:00:01.0", machine, coherent=False)
+
+
+def config(name: str, facts: str, build: Callable[..., Device], *args: object, **kwargs: object) -> MachineConfig:
+    return MachineConfig(name, facts, partial(build, name, *args, **kwargs))
+
+
+BOUNCING = ("x86_64-bounce", "x86_64-force", "arm64-restricted")
+
+RECORDS = (
+    BackendRecord(
+        id="dma_direct",
+        ops=DmaDirect,
+        source=("kernel/dma/direct.c and direct.h: all of it", "kernel/dma/swiotlb.c: all of it",
+                "include/linux/dma-direct.h: phys_to_dma, dma_to_phys, dma_capable"),
+        machines=(
+            config("x86_64", "2 GiB, all in reach", x86_64, 0, "off"),
+            config("x86_64-bounce", "2 + 4 GiB, 32-bit device, 64 MiB bounce pool", x86_64, 4 * GB, "on"),
+            config("x86_64-iommu-off", "2 + 4 GiB, 32-bit device, iommu=off: no pool either", x86_64, 4 * GB, "off"),
+            config("x86_64-force", "2 GiB, swiotlb=force", x86_64, 0, "force"),
+            config("arm64-noncoherent", "1 GiB at 1 GiB, device does not snoop", arm64, 12, False),
+            config("arm64-64k", "64 KiB pages, device does not snoop", arm64, 16, False),
+            config("arm64-restricted", "restricted DMA pool of 4 MiB, device does not snoop", arm64, 12, True),
+            config("arm64-windows", "2 GiB seen through two inbound windows", arm64_windows),
+            config("arm", "LPAE, 512 MiB at 1 GiB, no ZONE_DMA, device does not snoop", narrow, "arm",
+                   (0x40000000, 0x60000000), dma_addr_bits=64),
+            config("mips", "Malta, 256 MiB, little-endian, no dma_length, device does not snoop", narrow, "mips",
+                   (0x1000, 256 * MB), has_zone_dma=True, dma_length=False),
+            config("parisc", "B160L, 256 MiB, big-endian, no chained lists, device does not snoop", narrow, "parisc",
+                   (0x1000, 256 * MB), big_endian=True, chains=False),
+        ),
+        p2pdma=True,
+        walker="DirectWalker",
+        proof="recorded",
+        known=(
+            Known("DMA-18", "kernel/dma/direct.h: dma_direct_map_page",
+                  "no table, no permissions: a device can write what it was given to read"),
+            Known("DMA-23", "kernel/dma/swiotlb.c: swiotlb_bounce",
+                  "with a min_align_mask, a partial sync at the first bytes of a further slot is refused with a "
+                  "WARN, and copies nothing", BOUNCING),
+            Known("DMA-40", "kernel/dma/swiotlb.c: swiotlb_do_find_slots",
+                  "with a min_align_mask, a search in a crowded pool can step over its start and never end, with the "
+                  "area's lock held", BOUNCING),
+            Known("DMA-41", "kernel/dma/swiotlb.c: swiotlb_do_find_slots",
+                  "a bounced entry of no bytes is BUG_ON(!nslots)", BOUNCING),
+            Known("P2P-46", "kernel/dma/direct.c: dma_direct_map_sg",
+                  "a bus address is not compared with any mask or limit"),
+            Known("P2P-53", "kernel/dma/direct.c: dma_direct_sync_sg_for_cpu, dma_direct_sync_sg_for_device",
+                  "a bus address is taken for a DMA address: memory with that number is flushed or copied, even a "
+                  "slot of the bounce pool"),
+        ),
+        stale="there is no translation: whatever is within the host bridge's windows is always in reach",
+    ),
+)
