@@ -5,10 +5,28 @@ from __future__ import annotations
 
 from ..record import BackendRecord, Known
 from .dma_iommu import DirectWindow, DmaIommuOps
+from .ibmebus import IbmebusDmaOps
 from .iommu import IommuTable
-from .machines import DMA_IOMMU_MACHINES
+from .machines import DMA_IOMMU_MACHINES, IBMEBUS_MACHINES, PS3_IOC0_MACHINES, PS3_SB_MACHINES, VIO_MACHINES
+from .ps3_lv1 import LogicalMemory
+from .ps3_mm import Ioc0Region, SbRegion
+from .ps3_system_bus import Ps3Ioc0DmaOps, Ps3SbDmaOps
+from .vio import VioCmo, VioDmaMappingOps
 
-__all__ = ["RECORDS", "DirectWindow", "DmaIommuOps", "IommuTable"]
+__all__ = [
+    "RECORDS",
+    "DirectWindow",
+    "DmaIommuOps",
+    "IbmebusDmaOps",
+    "Ioc0Region",
+    "IommuTable",
+    "LogicalMemory",
+    "Ps3Ioc0DmaOps",
+    "Ps3SbDmaOps",
+    "SbRegion",
+    "VioCmo",
+    "VioDmaMappingOps",
+]
 
 RECORDS = (
     BackendRecord(
@@ -37,5 +55,84 @@ RECORDS = (
                   ("pseries-ddw", "powernv-64", "powernv-phb3", "g5-u4", "cell-fixed")),
         ),
         stale="a direct window stays open over all RAM; DART and PA Semi point cleared entries to a page of their own",
+    ),
+    BackendRecord(
+        id="vio_dma_mapping_ops",
+        ops=VioDmaMappingOps,
+        source=("arch/powerpc/platforms/pseries/vio.c: vio_cmo_*, vio_dma_iommu_*",
+                "arch/powerpc/kernel/iommu.c: iommu_*, ppc_iommu_*"),
+        machines=VIO_MACHINES,
+        p2pdma=False,
+        walker="TceWalker: big-endian TCEs",
+        proof="compiled",
+        known=(
+            Known("DMA-09", "arch/powerpc/kernel/iommu.c: ppc_iommu_map_sg",
+                  "joins neighbours across the segment boundary, which binds each allocation alone"),
+            Known("DMA-13", "arch/powerpc/kernel/iommu.c: ppc_iommu_map_sg",
+                  "if the hypervisor runs out of resources, the I/O pages of the entry at hand leak"),
+            Known("DMA-41", "arch/powerpc/kernel/iommu.c: ppc_iommu_map_sg",
+                  "a leading entry of length 0 leaves slot 0 at length 0, where unmap stops: the list leaks"),
+            Known("DMA-01", "arch/powerpc/platforms/pseries/vio.c: vio_dma_iommu_unmap_sg",
+                  "credits the stale slots behind a merged list's terminator: the accounts wrap below 0"),
+        ),
+    ),
+    BackendRecord(
+        id="ibmebus_dma_ops",
+        ops=IbmebusDmaOps,
+        source=("arch/powerpc/platforms/pseries/ibmebus.c: ibmebus_dma_ops",),
+        machines=IBMEBUS_MACHINES,
+        p2pdma=False,
+        walker="EffectiveAddressWalker: the CPU's linear map",
+        proof="compiled",
+        known=(
+            Known("DMA-18", "arch/powerpc/platforms/pseries/ibmebus.c: ibmebus_map_page",
+                  "the direction is ignored: the adapter reaches all memory, both ways"),
+            Known("DMA-26", "arch/powerpc/platforms/pseries/ibmebus.c: ibmebus_map_page",
+                  "addresses of 64 bits go to a device whose mask has 32"),
+            Known("DMA-30", "arch/powerpc/platforms/pseries/ibmebus.c: ibmebus_alloc_coherent",
+                  "coherent memory comes from kmalloc: aligned to its size class, not to a page, and not zeroed"),
+        ),
+        stale="there is no translation: the adapter reaches all of the linear map at any time",
+    ),
+    BackendRecord(
+        id="ps3_sb_dma_ops",
+        ops=Ps3SbDmaOps,
+        source=("arch/powerpc/platforms/ps3/system-bus.c: ps3_sb_dma_ops", "arch/powerpc/platforms/ps3/mm.c: dma_sb_*"),
+        machines=PS3_SB_MACHINES,
+        p2pdma=False,
+        walker="Lv1Segment: IOPTEs, and lv1's map of the partition's memory",
+        proof="compiled",
+        known=(
+            Known("DMA-16", "arch/powerpc/platforms/ps3/system-bus.c: ps3_sb_map_page",
+                  "a chunk that lv1 refuses is answered with address 0, which is no error", ("ps3-dynamic",)),
+            Known("DMA-16", "arch/powerpc/platforms/ps3/mm.c: dma_sb_lpar_to_bus",
+                  "memory outside the region is a BUG instead of an error"),
+            Known("DMA-18", "arch/powerpc/platforms/ps3/system-bus.c: ps3_sb_map_page",
+                  "the direction is ignored: every mapping may be read and written"),
+            Known("DMA-40", "arch/powerpc/platforms/ps3/system-bus.c: ps3_sb_map_sg",
+                  "lists are a BUG in the dynamic build", ("ps3-dynamic",)),
+            Known("DMA-41", "arch/powerpc/platforms/ps3/mm.c: dma_sb_map_area",
+                  "length 0 makes a chunk of length 0, whose unmap frees the next one of that page", ("ps3-dynamic",)),
+        ),
+        stale="the linear build maps the region once and for all; a dynamic chunk stays until its last user has gone",
+    ),
+    BackendRecord(
+        id="ps3_ioc0_dma_ops",
+        ops=Ps3Ioc0DmaOps,
+        source=("arch/powerpc/platforms/ps3/system-bus.c: ps3_ioc0_dma_ops",
+                "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_*"),
+        machines=PS3_IOC0_MACHINES,
+        p2pdma=False,
+        walker="Lv1Segment: IOPTEs, and lv1's map of the partition's memory",
+        proof="compiled",
+        known=(
+            Known("DMA-16", "arch/powerpc/platforms/ps3/system-bus.c: ps3_ioc0_map_page",
+                  "an entry that lv1 refuses is answered with address 0, which is no error"),
+            Known("DMA-16", "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_map_area",
+                  "a second mapping of the same I/O page is a BUG"),
+            Known("DMA-40", "arch/powerpc/platforms/ps3/system-bus.c: ps3_ioc0_map_sg", "lists are a BUG"),
+            Known("DMA-41", "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_map_pages",
+                  "length 0 makes a chunk of length 0 at the address that the next mapping gets, and frees that one"),
+        ),
     ),
 )

@@ -24,7 +24,7 @@ from dma_ops.mapping cimport dma_common_alloc_pages, dma_common_free_pages
 from scatterlist.core cimport scatterlist, sg_next, sg_phys
 from scatterlist.types cimport dma_addr_t, page_t, phys_addr_t
 
-from .tce cimport PASS_THROUGH, find_format, tce_format
+from .tce cimport PASS_THROUGH, tce_format
 
 cdef enum:
     TABLE_WINDOW = 0                        # the bridge's first window: the table of dma_iommu_ops
@@ -79,8 +79,8 @@ cdef class DmaIommuOps(DmaMapOps):
     to the next block of 16. I/O pages of 4 KiB to 16 GiB against CPU pages of 4 or 64 KiB. Each entry of a list is
     allocated alone and joined afterwards if its neighbour's pages touch, so that a segment may cross the segment
     boundary. A mask is never refused (but by it_offset): what it cannot reach fails at map time, with -EIO for lists,
-    where retrying would help. dma_set_mask opens and leaves the direct window: mappings made on one side and unmapped on
-    the other are logged and leak. A required mask includes dma_offset for good once the window is open.
+    where retrying would help. dma_set_mask opens and leaves the direct window: mappings made on one side and unmapped
+    on the other are logged and leak. A required mask includes dma_offset for good once the window is open.
     One object is one bridge: its table, its windows and the devices behind it (attach).
     """
 
@@ -205,20 +205,18 @@ cdef class DmaIommuOps(DmaMapOps):
     cdef bint arch_map_sg_direct(self, Device dev, scatterlist *sg, int nents) noexcept nogil:
         """All or none. The offset is counted twice, so a list may go through the table for its last page
         (arch/powerpc/kernel/dma-iommu.c, arch_dma_map_sg_direct)."""
-        cdef int i
         if not dev.bus_dma_limit:
             return False
-        for i in range(nents):
+        for _ in range(nents):
             if not self.can_map_direct(dev, sg_phys(sg) + sg.offset + sg.length):
                 return False
             sg = sg_next(sg)
         return True
 
     cdef bint arch_unmap_sg_direct(self, Device dev, scatterlist *sg, int nents) noexcept nogil:
-        cdef int i
         if not dev.bus_dma_limit:
             return False
-        for i in range(nents):
+        for _ in range(nents):
             if sg.dma_address + sg.length < dev.dma_offset:
                 return False
             sg = sg_next(sg)

@@ -37,6 +37,7 @@ cdef enum:
     GOLDEN_RATIO_32 = 0x61C88647
 
 cdef u64 NO_ENTRY = ~<u64>0
+cdef u64 MAX_BLOCK = 16 << 20               # powerpc's MAX_ORDER, with pages of 4 and of 64 KiB
 
 
 cdef inline unsigned int pool_hash(int cpu) noexcept nogil:
@@ -262,7 +263,7 @@ cdef class IommuTable:
         cdef scatterlist *s = sgl
         cdef scatterlist *outs = sgl
         cdef scatterlist *segstart = sgl
-        cdef int outcount = 1, i
+        cdef int outcount = 1
         cdef u64 handle = 0, iopage = <u64>1 << self.it_page_shift, npages, entry
         cdef phys_addr_t phys
         cdef dma_addr_t addr, following = 0
@@ -270,7 +271,7 @@ cdef class IommuTable:
         if nelems == 0:
             return -EINVAL
         outs.dma_length = 0
-        for i in range(nelems):
+        for _ in range(nelems):
             if s.length == 0:
                 # a leading one leaves slot 0 as it was, with length 0, where unmap_sg stops: all that follows leaks
                 following = 0
@@ -304,8 +305,7 @@ cdef class IommuTable:
 
     cdef int undo_sg(self, scatterlist *s, scatterlist *last, int nelems) except -9999 nogil:
         cdef u64 iopage = <u64>1 << self.it_page_shift
-        cdef int i
-        for i in range(nelems):
+        for _ in range(nelems):
             if s.dma_length:
                 self.iommu_free(s.dma_address & ~(iopage - 1),
                                 <unsigned int>iommu_num_pages(s.dma_address, s.dma_length, iopage))
@@ -331,7 +331,7 @@ cdef class IommuTable:
         cdef dma_addr_t addr
         size = (size + self.machine.page_size - 1) & ~(self.machine.page_size - 1)
         order = get_order(size, self.machine.page_shift)
-        if order >= IOMAP_MAX_ORDER:
+        if order >= IOMAP_MAX_ORDER or self.machine.page_size << order > MAX_BLOCK:
             return -ENOMEM
         phys = self.machine.alloc_pages(order, PHYS_NONE)
         if phys == PHYS_NONE:

@@ -10,7 +10,12 @@ from dma_ops import Device, Machine, dma_set_mask_and_coherent
 
 from ..record import MachineConfig
 from .dma_iommu import DirectWindow, DmaIommuOps
+from .ibmebus import IbmebusDmaOps
 from .iommu import IommuTable
+from .ps3_lv1 import LogicalMemory
+from .ps3_mm import Ioc0Region, SbRegion
+from .ps3_system_bus import Ps3Ioc0DmaOps, Ps3SbDmaOps
+from .vio import VioCmo, VioDmaMappingOps
 
 MB = 1 << 20
 GB = 1 << 30
@@ -82,4 +87,72 @@ DMA_IOMMU_MACHINES = (
     config("cell", "Cell IOPTEs with an IO identifier, 2G@0", table=CELL, big_endian=True),
     config("cell-fixed", "64-bit device: the fixed mapping at 2G", table=CELL, big_endian=True,
            window={"rule": "cell", "base": 2 * GB}, mask=BITS_64),
+)
+
+
+def _vio(m: dict[str, Any], table: dict[str, Any], entitlement: int, desired: int) -> Device:
+    """Two VIO devices with a driver, balanced; the first one is the device under test."""
+    host = machine(**m)
+    cmo = VioCmo(entitlement, 2)
+    devices = []
+    for n in range(2):
+        ops = VioDmaMappingOps(IommuTable(host, **table), cmo=cmo, desired=desired)
+        devices.append(ops.attach(Device(f"3000000{n + 2}", host, pci=False, dma_parms=False, mask=BITS_64)))
+    cmo.balance()
+    return devices[0]
+
+
+def _vio_config(name: str, facts: str, *, table: dict[str, Any], entitlement: int = 1 << 30, desired: int = 4 * MB,
+                **m: Any) -> MachineConfig:
+    return MachineConfig(name, facts, partial(_vio, {"name": name, **m}, table, entitlement, desired))
+
+
+VIO_MACHINES = (
+    _vio_config("vio-64k", "64 KiB pages, window 256M@0, 1 GiB entitled", table={"size": 256 * MB}),
+    _vio_config("vio-4k", "4 KiB pages, window 2G@0, 1 GiB entitled", table={"size": 2 * GB}, **BE_4K),
+    _vio_config("vio-tight", "4 KiB pages, window 256M@0, 10 MB entitled", table={"size": 256 * MB},
+                entitlement=10_000_000, desired=2_000_000, **BE_4K),
+)
+
+
+def _ibmebus(m: dict[str, Any], mask: int) -> Device:
+    dev = Device("lhca", machine(**m), pci=False, dma_parms=False, dma_ops=IbmebusDmaOps())
+    if mask != dev.dma_mask:
+        dma_set_mask_and_coherent(dev, mask)
+    return dev
+
+
+IBMEBUS_MACHINES = (
+    MachineConfig("ibmebus-64k", "64 KiB pages, 64-bit mask",
+                  partial(_ibmebus, {"name": "ibmebus-64k", "big_endian": True}, BITS_64)),
+    MachineConfig("ibmebus-4k", "4 KiB pages, the default mask of 32 bits",
+                  partial(_ibmebus, {"name": "ibmebus-4k", **BE_4K}, 0xffffffff)),
+)
+
+
+def _ps3(name: str, page_shift: int, memory: dict[str, int], region: dict[str, Any], ioc0: bool) -> Device:
+    lpar = LogicalMemory(**memory)
+    host = machine(name, page_shift=page_shift, big_endian=True, ram=((0, lpar.total),))
+    ops = Ps3Ioc0DmaOps(Ioc0Region(host, lpar, **region)) if ioc0 else Ps3SbDmaOps(SbRegion(host, lpar, **region))
+    return Device(name, host, pci=False, dma_parms=False, dma_ops=ops)
+
+
+def _ps3_config(name: str, facts: str, *, page_shift: int = 12, memory: dict[str, int] | None = None,
+                ioc0: bool = False, **region: Any) -> MachineConfig:
+    return MachineConfig(name, facts, partial(_ps3, name, page_shift, memory or {}, region, ioc0))
+
+
+PS3_SB_MACHINES = (
+    _ps3_config("ps3-linear", "4 KiB pages, all of 256 MiB mapped in 16 MiB pages, 128 MiB of it highmem"),
+    _ps3_config("ps3-linear-64k", "the same with 64 KiB pages", page_shift=16),
+    _ps3_config("ps3-one-region", "all memory in the real region", memory={"rm_size": 256 * MB}),
+    _ps3_config("ps3-offset", "a region that begins at 16 MiB", addr=16 * MB, len=240 * MB),
+    _ps3_config("ps3-dynamic", "CONFIG_PS3_DYNAMIC_DMA: chunks of 64 KiB pages", dynamic=True),
+)
+
+PS3_IOC0_MACHINES = (
+    _ps3_config("ps3-sound", "4 KiB pages, region 68K@0x50000000", ioc0=True, page_size=12, bus_addr=0x50000000,
+                len=0x11000),
+    _ps3_config("ps3-sound-64k", "64 KiB pages, region 128K@0x50000000", page_shift=16, ioc0=True, page_size=16,
+                bus_addr=0x50000000, len=0x20000),
 )

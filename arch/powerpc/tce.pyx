@@ -88,7 +88,8 @@ cdef class TceWalker(Walker):
             if not entry & need:
                 return WALK_PERMISSION
             page = <u64>1 << window.page_shift
-            phys[0] = (((entry & window.format.rpn_mask) << window.format.rpn_shift) & ~(page - 1)) | (addr & (page - 1))
-            run[0] = page - (addr & (page - 1))
+            addr &= page - 1
+            phys[0] = (((entry & window.format.rpn_mask) << window.format.rpn_shift) & ~(page - 1)) | addr
+            run[0] = page - addr
             return WALK_OK
         return WALK_OUT_OF_RANGE

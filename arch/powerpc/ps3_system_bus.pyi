@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+from dma_ops.device import DmaMapOps
+
+from .ps3_mm import DmaRegion, Ioc0Region, SbRegion
+
+class Ps3DmaOps(DmaMapOps):
+    region: DmaRegion
+    def __init__(self, region: DmaRegion) -> None: ...
+    def resources(self) -> dict[str, int]: ...
+    def table(self) -> dict[int, int]: ...
+
+class Ps3SbDmaOps(Ps3DmaOps):
+    def __init__(self, region: SbRegion) -> None: ...
+
+class Ps3Ioc0DmaOps(Ps3DmaOps):
+    def __init__(self, region: Ioc0Region) -> None: ...
