@@ -286,14 +286,32 @@ def dma_free_noncontiguous(Device dev not None, size_t size, SgTable sgt not Non
 
 
 def dma_get_sgtable(Device dev not None, u64 cpu_addr, u64 dma_addr, size_t size, unsigned long attrs=0):
-    """A one-entry SgTable of a coherent allocation, not mapped. Raises DmaError(ENXIO) if the backend has none."""
+    """The SgTable of a coherent allocation, not mapped: one entry, or one per run of pages where these were gathered
+    behind one kernel address. Raises DmaError(ENXIO) if the backend has none."""
     cdef u64 mask
     check_device(dev)
     check_size(dev, size)
     if not dma_has_get_sgtable(dev):
         raise DmaError(ENXIO, f"{dev.name}: the backend has no get_sgtable")
+    pages = dev.machine.vmap_pages(cpu_addr)
+    if pages is not None:
+        return SgTable(_runs(pages, dev.machine.page_size, size), page_shift=dev.machine.page_shift)
     mask = dev.machine.page_size - 1
     return SgTable([(cpu_addr & ~mask, 0, (size + mask) & ~mask)], page_shift=dev.machine.page_shift)
+
+
+def _runs(pages, u64 page_size, u64 size):
+    """(page, offset, length) of each run of neighbours among pages, size bytes in all."""
+    rows = []
+    for page in pages:
+        step = min(page_size, size)
+        start, _, length = rows.pop() if rows else (page, 0, 0)
+        if start + length == page:
+            rows.append((start, 0, length + step))
+        else:
+            rows += [(start, 0, length), (page, 0, step)]
+        size -= step
+    return rows
 
 
 def dma_can_mmap(Device dev not None):

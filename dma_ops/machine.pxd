@@ -46,6 +46,8 @@ cdef class Machine:
     cdef set uncached                       # frames that the CPU reaches past its cache (coherent memory)
     cdef list alloc_feed                    # physical addresses that the next alloc_pages calls answer
     cdef dict allocated                     # phys -> order
+    cdef list blocks                        # the same, ascending
+    cdef list vmaps                         # (kernel address, end, pages), ascending
     cdef u64 table_next
     cdef dict table_free
     cdef list fail_plan                     # fault injection: [kind, countdown]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What an architecture looks like to DMA: word size, pages, RAM, caches, and the memory itself."""
 
+from bisect import bisect_left, bisect_right, insort
+
 from libc.stdlib cimport calloc, free, realloc
 
 from .errors import KernelBug
@@ -25,7 +27,7 @@ cdef class Machine:
                  ram=((0, 1 << 30),), unsigned int dma_addr_bits=0, unsigned int phys_addr_bits=0,
                  bint need_sg_dma_length=True, bint arch_no_sg_chain=False, bint pci_p2pdma=False,
                  unsigned int zone_dma_bits=24, bint has_zone_dma=True, int kernel=601, int nr_cpus=1,
-                 bint cached=False, u64 table_base=1 << 46):
+                 bint cached=False, u64 table_base=1 << 43):
         cdef int i
         if bits not in (32, 64):
             raise ValueError(f"machine {name}: bits is {bits}, not 32 or 64")
@@ -55,6 +57,8 @@ cdef class Machine:
         self.dmesg = []
         self.alloc_feed = []
         self.allocated = {}
+        self.blocks = []
+        self.vmaps = []
         self.table_next = table_base
         self.table_free = {}
         self.fail_plan = []
@@ -127,8 +131,7 @@ cdef class Machine:
             return PHYS_NONE
         if self.alloc_feed:
             start = self.alloc_feed.pop(0)
-            self.allocated[start] = order
-            self.zero(start, size)
+            self._take(start, order)
             return start
         for first, end in reversed(self.ram_ranges):
             end = min(end, limit + 1 if limit != PHYS_NONE else end)
@@ -139,24 +142,36 @@ cdef class Machine:
             while start >= low:
                 clash = self._overlap(start, size)
                 if clash is None:
-                    self.allocated[start] = order
-                    self.zero(start, size)
+                    self._take(start, order)
                     return start
                 if clash < size:
                     break
                 start = (clash - size) & ~(size - 1)
         return PHYS_NONE
 
+    def _take(self, start, order):
+        if start not in self.allocated:
+            insort(self.blocks, start)
+        self.allocated[start] = order
+        self.zero(start, self.page_size << order)
+
+    def _release(self, start):
+        """The order of an allocated block, which is free now; None if it is not the start of one."""
+        order = self.allocated.pop(start, None)
+        if order is not None:
+            del self.blocks[bisect_left(self.blocks, start)]
+        return order
+
     def _overlap(self, start, size):
-        """The start of an allocated block that overlaps [start, start + size), or None."""
-        for block, order in self.allocated.items():
-            if block < start + size and start < block + (self.page_size << order):
-                return block
+        """The start of the highest allocated block that overlaps [start, start + size), or None."""
+        at = bisect_left(self.blocks, start + size) - 1
+        if at >= 0 and self.blocks[at] + (self.page_size << self.allocated[self.blocks[at]]) > start:
+            return self.blocks[at]
         return None
 
     cdef int free_pages(self, phys_addr_t page, unsigned int order) except -9999 nogil:
         with gil:
-            if self.allocated.pop(page, None) is None:
+            if self._release(page) is None:
                 raise KernelBug(f"Bad page state: free of {page:#x}, which is not allocated")
         return 0
 
@@ -167,8 +182,14 @@ cdef class Machine:
             raise MemoryError(f"machine {self.name} has no {1 << order} free pages")
         return start
 
+    def reserve_ram(self, u64 start, unsigned int order):
+        """Take 2^order pages from the page allocator as they are."""
+        if start not in self.allocated:
+            insort(self.blocks, start)
+            self.allocated[start] = order
+
     def free_ram(self, start):
-        if self.allocated.pop(start, None) is None:
+        if self._release(start) is None:
             raise ValueError(f"{start:#x} is not the start of an allocation")
 
     @property
@@ -202,6 +223,38 @@ cdef class Machine:
                     free_list.append(table)
                     break
         return 0
+
+    # -- kernel addresses beside the linear map ----------------------------------------------------------------
+
+    def vmap(self, pages):
+        """One kernel address for pages (physical addresses) that need not follow one another."""
+        pages = list(pages)
+        start = 0xffffc90000000000 if self.bits == 64 else 0xf8000000
+        if self.vmaps:
+            start = self.vmaps[len(self.vmaps) - 1][1] + self.page_size
+        self.vmaps.append((start, start + len(pages) * self.page_size, pages))
+        return start
+
+    def vunmap(self, u64 addr):
+        """The pages that were mapped at addr. Raises KernelBug if addr is not what vmap answered."""
+        at = bisect_right(self.vmaps, addr, key=lambda row: row[0]) - 1
+        if at < 0 or self.vmaps[at][0] != addr:
+            raise KernelBug(f"Trying to vunmap() nonexistent vm area ({addr:#x})")
+        return self.vmaps.pop(at)[2]
+
+    def vmap_pages(self, u64 addr):
+        """The pages that vmap was given for addr, or None for an address of the linear map."""
+        at = bisect_right(self.vmaps, addr, key=lambda row: row[0]) - 1
+        return self.vmaps[at][2] if at >= 0 and self.vmaps[at][0] == addr else None
+
+    def _vmapped(self, u64 addr):
+        """(physical address, bytes left in the page) of a kernel address that vmap made, or None."""
+        at = bisect_right(self.vmaps, addr, key=lambda row: row[0]) - 1
+        if at < 0 or addr >= self.vmaps[at][1]:
+            return None
+        offset = addr - self.vmaps[at][0]
+        inside = offset & (self.page_size - 1)
+        return self.vmaps[at][2][offset >> self.page_shift] + inside, self.page_size - inside
 
     # -- P2P memory --------------------------------------------------------------------------------------------
 
@@ -284,6 +337,18 @@ cdef class Machine:
     def cpu_write(self, u64 addr, data):
         """Store bytes as the CPU does: into its cache if the machine has one that devices do not see."""
         cdef bytes raw = bytes(data)
+        cdef size_t i = 0, n = len(raw), step
+        while self.vmaps and i < n:
+            page = self._vmapped(addr + i)
+            if page is None:
+                break
+            step = min(page[1], n - i)
+            self._cpu_write(page[0], raw[i:i + step])
+            i += step
+        if i < n:
+            self._cpu_write(addr + i, raw[i:])
+
+    def _cpu_write(self, u64 addr, bytes raw):
         cdef u64 line
         cdef size_t i = 0, n = len(raw), step
         if self.cache_lines is None:
@@ -302,6 +367,19 @@ cdef class Machine:
 
     def cpu_read(self, u64 addr, size_t n):
         """Load n bytes as the CPU does: from its cache where it holds them, which then holds all it has read."""
+        cdef bytearray out = bytearray()
+        cdef size_t step
+        while self.vmaps and n:
+            page = self._vmapped(addr)
+            if page is None:
+                break
+            step = min(page[1], n)
+            out += self._cpu_read(page[0], step)
+            addr += step
+            n -= step
+        return bytes(out + self._cpu_read(addr, n)) if n else bytes(out)
+
+    def _cpu_read(self, u64 addr, size_t n):
         cdef bytearray out = bytearray()
         cdef u64 line
         cdef size_t step

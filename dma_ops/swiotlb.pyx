@@ -127,7 +127,7 @@ cdef int reserve_ram(Machine m, u64 start, u64 end) except -1:
         block = m.page_size
         while not start & block and start + 2 * block <= end:
             block *= 2
-        m.allocated.setdefault(start, (block // m.page_size).bit_length() - 1)
+        m.reserve_ram(start, (block // m.page_size).bit_length() - 1)
         start += block
     return 0
 
