@@ -66,8 +66,7 @@ cdef class VtdDomain(PageTable):
         self.snoop = snoop
         self.leaf_shift = 21
         self.pgsize_bitmap = (0x1000, 0x201000, 0x40201000)[superpage]
-        # Linux's own end (domain_update_iommu_cap): the first, not the last, byte of the last page
-        self.aperture_end = ((<u64>1 << (width - 12)) - 1) << 12
+        self.aperture_end = (<u64>1 << width) - 1
         self.force_aperture = True
         self.root = self._first_table(TABLE)
         self.context = machine._alloc_table(16, 16)
@@ -122,7 +121,7 @@ cdef class VtdDomain(PageTable):
         if (iova | paddr) & (pgsize - 1):
             return -EINVAL
         if self.max_addr < iova + size:
-            if ((<u64>1 << (self.gaw - 12)) - 1 << 12) + 1 < iova + size:
+            if self.aperture_end + 1 < iova + size:
                 self.warn_iova(b"intel_iommu_map: iommu width is not sufficient for the mapped address", iova + size)
                 return -EFAULT
             self.max_addr = iova + size
