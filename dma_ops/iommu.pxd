@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """An IOMMU's translation domain: what drivers/iommu/iommu.c and an io-pgtable give to iommu-dma and to arm's ops."""
 
-from scatterlist.types cimport dma_addr_t, phys_addr_t, u64
+from scatterlist.core cimport scatterlist
+from scatterlist.types cimport dma_addr_t, phys_addr_t, s64, u64
 
 from .device cimport Device, Walker
 from .machine cimport Machine
@@ -31,5 +32,9 @@ cdef class IommuDomain:
     cdef int iotlb_sync(self, u64 iova, size_t size) except -9999 nogil
     cdef int flush_iotlb_all(self) except -9999 nogil
 
+cdef size_t iommu_pgsize(IommuDomain domain, u64 iova, phys_addr_t paddr, size_t size,
+                         size_t *count) except? 0xBADBADBADBADBAD nogil
 cdef int iommu_map(IommuDomain domain, u64 iova, phys_addr_t paddr, size_t size, int prot) except -9999 nogil
 cdef size_t iommu_unmap(IommuDomain domain, u64 iova, size_t size) except? 0xBADBADBADBADBAD nogil
+cdef size_t iommu_unmap_fast(IommuDomain domain, u64 iova, size_t size) except? 0xBADBADBADBADBAD nogil
+cdef s64 iommu_map_sg(IommuDomain domain, u64 iova, scatterlist *sg, unsigned int nents, int prot) except? -9999 nogil
