@@ -99,6 +99,7 @@ cdef class Device:
     cdef public bint untrusted                  # pci_dev.untrusted
     cdef public bint dma_ops_bypass
     cdef public bint dma_skip_sync              # 6.12 and later
+    cdef public bint pci_32bit_workaround       # 6.4 and later: iommu-dma still tries below 4 GiB first
 
     cdef dma_addr_t phys_to_dma(self, phys_addr_t phys) noexcept nogil
     cdef phys_addr_t dma_to_phys(self, dma_addr_t dma) noexcept nogil

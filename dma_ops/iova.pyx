@@ -464,8 +464,8 @@ cdef int check_cpu(const iova_domain *iovad, int cpu) except -1:
 cdef class IovaDomain:
     """A space of I/O virtual addresses. granule and page_size in bytes, everything else in granules.
 
-    kernel: 100 * major + minor; from 607 on the depot has no limit and is trimmed by time. Raises KernelBug for a granule
-    that is no power of two or larger than a CPU page.
+    kernel: 100 * major + minor; from 607 on the depot has no limit and is trimmed by time. Raises KernelBug for a
+    granule that is no power of two or larger than a CPU page.
     """
 
     def __cinit__(self, u64 granule=4096, u64 start_pfn=1, *, int nr_cpus=1, int kernel=601, u64 page_size=4096):
