@@ -36,7 +36,10 @@ cdef class Walker:
         """(physical address, length of the run) of a bus address. Raises DmaFault."""
         cdef phys_addr_t phys = 0
         cdef u64 run = 0
-        cdef int ret = self.translate(dev, addr, write, &phys, &run)
+        cdef int ret
+        if dev.machine is None or dev.machine.nr_ram == 0:
+            raise ValueError("the device was made without __init__, so it is on no machine")
+        ret = self.translate(dev, addr, write, &phys, &run)
         if ret:
             raise DmaFault(addr, _REASONS[ret], write)
         return phys, run
@@ -141,7 +144,10 @@ cdef class Device:
             if peer is not None:
                 return peer
         ops = self.dma_ops if self.dma_ops is not None else self.direct
-        return ops.walker.lookup(self, addr, write)
+        if ops is None or ops.walker is None:
+            raise ValueError(f"{self.name}: no hardware translates for this device")
+        phys, run = ops.walker.lookup(self, addr, write)
+        return phys, run or 1               # the last byte of the address space
 
     def dma_read(self, u64 addr, size_t n):
         """Let the device read n bytes at a bus address, through the hardware only. Raises DmaFault."""

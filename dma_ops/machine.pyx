@@ -23,6 +23,9 @@ cdef class Machine:
     of the Linux version that is modelled. table_base: where alloc_table hands out memory for translation tables.
     """
 
+    def __cinit__(self):
+        self.mem = PhysMem()                # so that no method meets a NULL, __init__ called or not
+
     def __init__(self, str name, *, str arch="", int bits=64, bint big_endian=False, unsigned int page_shift=12,
                  ram=((0, 1 << 30),), unsigned int dma_addr_bits=0, unsigned int phys_addr_bits=0,
                  bint need_sg_dma_length=True, bint arch_no_sg_chain=False, bint pci_p2pdma=False,
@@ -52,7 +55,6 @@ cdef class Machine:
         self.bounce_unaligned_kmalloc = arch == "arm64" and kernel >= 612
         self.kernel = kernel
         self.nr_cpus = nr_cpus
-        self.mem = PhysMem()
         self.providers = []
         self.dmesg = []
         self.alloc_feed = []

@@ -13,6 +13,7 @@ MAX_CLOSEST: int
 ACS_LIST_BYTES: int
 
 class Chunk:
+    __match_args__ = ("start", "size", "bus", "owner", "taken", "refs")
     start: int
     size: int
     bus: int

@@ -16,8 +16,8 @@ from .errors cimport kernel_bug
 from .machine cimport Machine, pgmap_range
 
 from .errors import DmaError, KernelBug
-from .p2pdma_whitelist import PCI_ANY_ID, REQ_SAME_HOST_BRIDGE, whitelist
-from .pci import PciDev, PciType, U64, pci_dev_get
+from .p2pdma_whitelist import PCI_ANY_ID as _PCI_ANY_ID, REQ_SAME_HOST_BRIDGE as _SAME_HOST, whitelist
+from .pci import PciDev, PciType, U64 as _U64, pci_dev_get
 
 MAP_TYPES = ("UNKNOWN", "NOT_SUPPORTED", "BUS_ADDR", "THRU_HOST_BRIDGE")
 
@@ -86,8 +86,8 @@ class GenPool:
         """The bus address, which p2pdma stores as the pool's physical one; -1 in no chunk."""
         for chunk in self.chunks:
             if chunk.start <= addr < chunk.start + chunk.size:
-                return chunk.bus + (addr - chunk.start) & U64
-        return U64
+                return chunk.bus + (addr - chunk.start) & _U64
+        return _U64
 
     @property
     def size(self):
@@ -129,16 +129,16 @@ def pci_p2pdma_add_resource(pdev, int bar, size=0, offset=0):
     if offset >= region.size:
         raise DmaError(errno.EINVAL, f"{pdev.name}: offset {offset:#x} is outside BAR {bar} of {region.size:#x} bytes")
     size = size or region.size - offset
-    if (size + offset) & U64 > region.size:
+    if (size + offset) & _U64 > region.size:
         raise DmaError(errno.EINVAL, f"{pdev.name}: {size:#x} bytes at {offset:#x} are more than BAR {bar} has")
     if pdev.p2pdma is None:
         pdev.p2pdma = P2pdma(machine, pdev)
     start = region.start + offset
     end = start + size
     _memremap(machine, pdev, start, end)
-    bus_offset = (region.bus - region.start) & U64
+    bus_offset = (region.bus - region.start) & _U64
     pgmap = machine.add_pgmap(start, end, bus_offset, pdev.p2pdma.index)
-    pdev.p2pdma.pool.add(start, (region.bus + offset) & U64, size, pgmap)
+    pdev.p2pdma.pool.add(start, (region.bus + offset) & _U64, size, pgmap)
     machine.dmesg.append(f"{pdev.name}: added peer-to-peer DMA memory {start:#x}-{end - 1:#x}")
     return pgmap
 
@@ -146,7 +146,7 @@ def pci_p2pdma_add_resource(pdev, int bar, size=0, offset=0):
 def _memremap(Machine machine, pdev, start, end):
     """The refusals of memremap_pages(), in its order."""
     cdef int i
-    if end > U64 + 1 or end <= start:
+    if end > _U64 + 1 or end <= start:
         raise DmaError(errno.EINVAL, f"{pdev.name}: the range wraps around")
     if machine.find_pgmap(start) != NULL or machine.find_pgmap(end - 1) != NULL:
         raise DmaError(errno.ENOMEM, f"{pdev.name}: {start:#x}-{end - 1:#x} overlaps registered memory")
@@ -289,8 +289,8 @@ def _whitelisted(host, same_host, warn):
     if root is None:
         return False
     for vendor, device, flags in (*whitelist(host.tree.machine.kernel), *host.tree.allowed_bridges):
-        if vendor == root.vendor and device in (root.device, PCI_ANY_ID):
-            return bool(same_host or not flags & REQ_SAME_HOST_BRIDGE)
+        if vendor == root.vendor and device in (root.device, _PCI_ANY_ID):
+            return bool(same_host or not flags & _SAME_HOST)
     if warn:
         host.tree.machine.dmesg.append(
             f"{root.name}: Host bridge not in P2PDMA whitelist: {root.vendor:04x}:{root.device:04x}")
@@ -436,6 +436,6 @@ def _pdev(pdev):
 
 
 def _u64(name, value):
-    if not 0 <= value <= U64:
+    if not 0 <= value <= _U64:
         raise ValueError(f"{name} {value} is no 64-bit number")
     return value

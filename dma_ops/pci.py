@@ -150,14 +150,14 @@ class PciDev:
             raise ValueError(f"{parent.name} is no bridge: nothing can be below it")
         self.host = host
         self.parent = parent
-        self.bus = host.bus if parent is None else parent.secondary
+        self.bus: int = host.bus if parent is None else parent.secondary
         self.devfn = devfn_of(devfn)
         self.vendor = vendor
         self.device = device
         if kind is None:
             kind = PciType.RC_ENDPOINT if parent is None else PciType.ENDPOINT
         self.kind = kind
-        self.is_bridge = bridge or kind in _BRIDGES
+        self.is_bridge: bool = bridge or kind in _BRIDGES
         self.acs = acs
         self.physfn = physfn
         self.bars: dict[int, Bar] = {}
@@ -165,7 +165,7 @@ class PciDev:
         self.refs = 1                       # struct device's reference count
         if any(dev.bus == self.bus and dev.devfn == self.devfn for dev in host.functions):
             raise ValueError(f"{self.name} is there already")
-        self.secondary = -1
+        self.secondary: int = -1            # the bus below
         if self.is_bridge:
             if secondary is None:
                 secondary = max(host.buses) + 1

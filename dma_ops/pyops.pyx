@@ -59,7 +59,7 @@ from .device cimport (
     Walker,
 )
 
-from .device import OPS
+from .device import OPS as _OPS
 from .errors import DmaError
 
 
@@ -145,9 +145,6 @@ cdef class SgEntry:
 cdef class SgView:
     """The entries of a list that C code passes to Python: a sequence of SgEntry. It ends with the call."""
 
-    def __init__(self):
-        raise TypeError("an SgView is made by the call that passes a list")
-
     def __dealloc__(self):
         c_free(self.at)
 
@@ -158,6 +155,9 @@ cdef class SgView:
 
     def __len__(self):
         return self.nents
+
+    def __iter__(self):
+        return (self[i] for i in range(self.nents))
 
     def __getitem__(self, Py_ssize_t i):
         cdef SgEntry entry
@@ -231,7 +231,7 @@ cdef class PyDmaMapOps(DmaMapOps):
 
     def __cinit__(self, *args, **kwargs):
         cdef PyWalker walker
-        for name, bit in OPS.items():
+        for name, bit in _OPS.items():
             if callable(getattr(type(self), name, None)):
                 self.python |= bit
         self.filled = self.python
