@@ -345,7 +345,7 @@ class Session:
     def op_rawmapsg0(self, words: list[str]) -> Answer:
         """dma_map_sgtable with orig_nents 0 over a table of one page."""
         arena = next(iter(self.arenas.values()))
-        table = SgTable([(arena.phys, 0, 4096)], page_shift=self.machine.page_shift)
+        table = SgTable([(arena.phys, 0, self.machine.page_size)], page_shift=self.machine.page_shift)
         table.orig_nents = 0
         answer = self.result(dma_ops.dma_map_sgtable, self.dev, table, 1)
         answer["nents"] = table.nents
