@@ -11,7 +11,6 @@ class SbaOps(PdirOps):
     res_hint: int
     res_bitshift: int
     saved_cnt: int
-    shift_wraps: bool
     def __init__(
         self,
         machine: Machine,
@@ -22,7 +21,6 @@ class SbaOps(PdirOps):
         entries: int | None = None,
         coherence_index: bool = True,
         piranha: bool = False,
-        shift_wraps: bool = True,
     ) -> None: ...
     @staticmethod
     def iova_space(ram: int, iocs: int = 1) -> int: ...

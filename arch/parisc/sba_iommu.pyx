@@ -14,7 +14,7 @@ from dma_ops.iommu_helper cimport iommu_is_span_boundary
 from dma_ops.machine cimport Machine
 from dma_ops.mapping cimport get_order
 from scatterlist.core cimport scatterlist, sg_phys
-from scatterlist.types cimport dma_addr_t, phys_addr_t, s64, u32, u64
+from scatterlist.types cimport dma_addr_t, phys_addr_t, u32, u64
 
 from .ioa cimport SBA_PDIR_VALID, SbaIoc
 from .iommu_helpers cimport IOVP_SHIFT, IOVP_SIZE, L1_CACHE_BYTES, PdirOps
@@ -49,18 +49,15 @@ cdef class SbaOps(PdirOps):
     cdef readonly u64 res_hint              # word
     cdef readonly u64 res_bitshift
     cdef readonly int saved_cnt
-    cdef readonly bint shift_wraps
     cdef u64 word_mask
     cdef u64 iovp_mask
     cdef saved_t saved[DELAYED_RESOURCE_CNT]
     cdef u64 *res_map
 
     def __init__(self, Machine machine not None, u64 window, *, u64 ibase=0, bint pluto=False, entries=None,
-                 bint coherence_index=True, bint piranha=False, bint shift_wraps=True):
+                 bint coherence_index=True, bint piranha=False):
         """window: bytes of bus addresses, a power of two from 1 MiB on (see iova_space); ibase: its start, 0 except on
-        Pluto. entries: if the table is smaller. piranha: a PA8700 before 2.3, which cannot use all of a 2 MiB table.
-        shift_wraps: the processor takes a shift's count modulo the word (PA-RISC does; where it gives 0 instead, what
-        Linux leaves undefined comes out otherwise)."""
+        Pluto. entries: if the table is smaller. piranha: a PA8700 before 2.3, which cannot use all of a 2 MiB table."""
         if window < 1 << 20 or window & (window - 1):
             raise ValueError(f"a window of {window} bytes is not a power of two from 1 MiB on")
         if ibase & (window - 1):
@@ -69,7 +66,6 @@ cdef class SbaOps(PdirOps):
         piranha = piranha and table == 1 << 18
         self.setup(machine, table - PIRANHA_ENTRIES if piranha else table, table, coherence_index)
         self.ibase = ibase
-        self.shift_wraps = shift_wraps
         self.word_bits = machine.bits
         self.word_mask = machine.ulong_mask
         self.words = self.entries // self.word_bits
@@ -117,30 +113,19 @@ cdef class SbaOps(PdirOps):
 
     # -- the resource map --------------------------------------------------------------------------------------
 
-    cdef u64 shl(self, u64 value, s64 n) noexcept nogil:
-        """value << n as the processor does it, n beyond the word or negative included."""
-        if self.shift_wraps:
-            n &= self.word_bits - 1
-        elif n < 0 or n >= self.word_bits:
-            return 0
-        return value << n & self.word_mask
+    # PA-RISC takes a shift's count modulo the word. C leaves counts of a word and more, and negative ones, undefined;
+    # requests of no pages and of more than a word get there.
 
     cdef u64 shr(self, u64 value, u64 n) noexcept nogil:
-        if self.shift_wraps:
-            n &= self.word_bits - 1
-        elif n >= self.word_bits:
-            return 0
-        return value >> n
+        return value >> (n & (self.word_bits - 1))
 
     cdef u64 leftmost(self, u64 n) noexcept nogil:
         """RESMAP_MASK()"""
-        return self.shl(self.word_mask, <s64>self.word_bits - <s64>n)
+        return self.word_mask << ((self.word_bits - n) & (self.word_bits - 1)) & self.word_mask
 
     cdef u64 granule(self, u64 n) noexcept nogil:
-        """1 << get_order(n pages); for 0 pages what get_order(0), all pages of the address space, makes of an int."""
-        if n:
-            return <u64>1 << get_order(n << IOVP_SHIFT, IOVP_SHIFT)
-        return <u64>1 << 20 if self.shift_wraps else 0
+        """1 << get_order(n pages) as an int; get_order(0) is 20, or 52, which as a shift of an int is 20."""
+        return <u64>1 << (get_order(n << IOVP_SHIFT, IOVP_SHIFT) if n else 20)
 
     cdef u64 search(self, Device dev, u64 n) except? 0xBADBADBADBADBAD nogil:
         """Take n bits: the index of the first, or all ones (sba_search_bitmap)."""
@@ -165,8 +150,6 @@ cdef class SbaOps(PdirOps):
                 word += 1
             mask = self.shr(self.leftmost(n), bit)
             while word < self.words:
-                if mask == 0:
-                    self.machine.warn(b"WARNING: sba_search_bitmap: mask == 0")
                 index = word * self.word_bits + bit
                 if not iommu_is_span_boundary(index, n, shift, boundary) and not self.res_map[word] & mask:
                     self.res_map[word] |= mask

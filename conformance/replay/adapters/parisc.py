@@ -30,10 +30,8 @@ class PariscSession(Session):
         else:
             imask = int(words["imask"], 16)
             ibase = int(words["ibase"], 16)
-            # 64-bit code ran on a PowerPC, whose shifts by a word or more give 0
             self.ops = SbaOps(self.machine, (~imask & 0xFFFFFFFF) + 1, ibase=ibase, pluto=ibase != 0,
-                              entries=int(words["res_size"]) * 8, coherence_index=index,
-                              shift_wraps=self.run.machine.get("executed_as") != "ppc64")
+                              entries=int(words["res_size"]) * 8, coherence_index=index)
         self.devices = {0: Device("client 0", self.machine, dma_ops=self.ops, coherent=False)}
 
     def table(self) -> dict[str, str]:
