@@ -63,6 +63,8 @@ cdef class DirectWindow:
                  IommuTable instead=None):
         if rule not in RULES:
             raise ValueError(f"no direct window is called {rule}: {', '.join(RULES)}")
+        if not 12 <= page_shift <= 34:
+            raise ValueError(f"I/O pages of 1 << {page_shift} bytes")
         self.rule = rule
         self.rule_nr = RULES[rule]
         self.base = base
@@ -87,6 +89,8 @@ cdef class DmaIommuOps(DmaMapOps):
     def __cinit__(self, IommuTable tbl=None, DirectWindow direct_window=None, **kwargs):
         self.filled = (OP_ALLOC | OP_FREE | OP_MAP_PAGE | OP_UNMAP_PAGE | OP_MAP_SG | OP_UNMAP_SG | OP_DMA_SUPPORTED
                        | OP_GET_REQUIRED_MASK | OP_MMAP | OP_GET_SGTABLE | OP_ALLOC_PAGES | OP_FREE_PAGES)
+        if tbl is None and direct_window is not None:
+            raise ValueError("a direct window needs a table beside it")
         self.tbl = tbl
         self.direct_window = direct_window
         if tbl is not None:

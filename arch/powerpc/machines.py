@@ -49,7 +49,7 @@ def config(name: str, facts: str, *, table: dict[str, Any], window: dict[str, An
     return MachineConfig(name, facts, partial(_dma_iommu, {"name": name, **m}, table, window, instead, mask, pci))
 
 
-BE_4K = {"big_endian": True, "page_shift": 12}
+BE_4K: dict[str, Any] = {"big_endian": True, "page_shift": 12}
 DDW = {"rule": "ddw", "base": 1 << 59}
 IODA = {"size": 2 * GB, "page_shift": 16}
 DART = {"size": 2 * GB, "format": "dart", "blocksize": 1, "dummy_page": True, "reserve_last": True}

@@ -41,6 +41,8 @@ cdef class Ps3DmaOps(DmaMapOps):
     def __cinit__(self, DmaRegion region not None):
         self.filled = (OP_ALLOC | OP_FREE | OP_MAP_PAGE | OP_UNMAP_PAGE | OP_MAP_SG | OP_UNMAP_SG | OP_DMA_SUPPORTED
                        | OP_MMAP | OP_GET_SGTABLE | OP_ALLOC_PAGES | OP_FREE_PAGES)
+        if region.segment is None:
+            raise TypeError("the region was never created")
         self.region = region
         self.walker = region.segment
 

@@ -15,6 +15,7 @@ from scatterlist.core cimport scatterlist, sg_next
 from scatterlist.types cimport dma_addr_t, page_t, u64
 
 from .dma_iommu cimport DmaIommuOps
+from .iommu cimport IommuTable
 
 from dma_ops.errors import DmaError, KernelBug
 
@@ -194,14 +195,17 @@ cdef class VioDmaMappingOps(DmaIommuOps):
     cdef readonly u64 entitled
     cdef readonly u64 allocated
     cdef readonly int allocs_failed
+    cdef bint probed
+
+    def __cinit__(self, IommuTable tbl=None, *, VioCmo cmo not None, desired=VIO_CMO_MIN_ENT):
+        self.cmo = cmo
 
     def __init__(self, tbl=None, *, VioCmo cmo not None, desired=VIO_CMO_MIN_ENT):
         """vio_cmo_bus_probe(): desired is what the driver's get_desired_dma() answers; a driver without one is refused
         with DmaError(EINVAL). Raises DmaError(ENOMEM) if a device too many finds no entitlement."""
         cdef u64 part
-        if self.cmo is not None:
+        if self.probed:
             raise TypeError("a VioDmaMappingOps is initialised once")
-        self.cmo = cmo
         if desired is None:
             raise DmaError(EINVAL, "the device driver does not support CMO")
         if self.tbl is not None:
@@ -220,6 +224,7 @@ cdef class VioDmaMappingOps(DmaIommuOps):
             cmo.min += VIO_CMO_MIN_ENT
             cmo.desired += self.desired
         cmo.devices.insert(0, self)
+        self.probed = True
 
     def set_desired(self, u64 desired):
         """vio_cmo_set_dev_desired(), also behind sysfs: not aligned, and a balance is queued."""

@@ -7,6 +7,7 @@ import arch
 import dma_ops
 from arch.powerpc import DirectWindow, DmaIommuOps, IommuTable
 from dma_ops import DMA_BIDIRECTIONAL, Device, DmaError, DmaFault, Machine
+from scatterlist.core import SgTable
 
 GB = 1 << 30
 PAGE = 0x10000
@@ -80,6 +81,10 @@ class TestMasks:
     def test_required_mask_of_a_vio_device(self, table, expected):
         assert dma_ops.dma_get_required_mask(make(pci=False, **table)) == expected
 
+    def test_no_table_no_window(self):
+        with pytest.raises(ValueError, match="needs a table"):
+            DmaIommuOps(None, DirectWindow("ddw", DDW))
+
     def test_no_table(self):
         dev = make()
         dev.dma_ops = DmaIommuOps(None)
@@ -88,6 +93,78 @@ class TestMasks:
             dma_ops.dma_map_page(dev, BUFFER, 0, 16, DMA_BIDIRECTIONAL)
         with pytest.raises(DmaError):
             dma_ops.dma_alloc_attrs(dev, 16)
+
+
+class TestPmem:
+    """A window that ends below persistent memory: what lies under bus_dma_limit goes direct, one call at a time."""
+
+    def make(self):
+        dev = make(DirectWindow("ddw", DDW, pmem=True, memory_max=GB), ram=((0, GB), (4 * GB, 5 * GB)))
+        assert accepts(dev, ALL)
+        return dev
+
+    @pytest.mark.parametrize(
+        ("phys", "addr"),
+        [
+            pytest.param(BUFFER, DDW + BUFFER, id="RAM"),
+            pytest.param(4 * GB, 0x30000000, id="persistent memory"),
+            pytest.param(GB - PAGE, DDW + GB - PAGE, id="the last page of the window"),
+        ],
+    )
+    def test_page(self, phys, addr):
+        dev = self.make()
+        assert dma_ops.dma_map_page(dev, phys, 0, PAGE, DMA_BIDIRECTIONAL) == addr
+        dma_ops.dma_unmap_page(dev, addr, PAGE, DMA_BIDIRECTIONAL)
+        assert dev.dma_ops.resources() == {"entries": 1}
+
+    @pytest.mark.parametrize(
+        ("rows", "direct"),
+        [
+            pytest.param([(BUFFER, 0, PAGE)], True, id="RAM"),
+            pytest.param([(BUFFER, 0, PAGE), (4 * GB, 0, PAGE)], False, id="one entry above sends all to the table"),
+            pytest.param([(GB - PAGE, PAGE - 16, 16)], False, id="the offset counts twice"),
+            pytest.param([(GB - PAGE, 0, PAGE)], True, id="no offset"),
+        ],
+    )
+    def test_list(self, rows, direct):
+        dev = self.make()
+        table = SgTable(rows, page_shift=16)
+        dma_ops.dma_map_sgtable(dev, table, DMA_BIDIRECTIONAL)
+        assert all((row[3] >= DDW) == direct for row in table.entries()[:table.nents])
+        dma_ops.dma_unmap_sgtable(dev, table, DMA_BIDIRECTIONAL)
+        assert dev.dma_ops.resources() == {"entries": 1}
+
+
+class TestBypass:
+    def test_mask_is_lowered_over_a_live_mapping(self):
+        dev = make(DirectWindow("ddw", DDW))
+        assert accepts(dev, ALL)
+        addr = dma_ops.dma_map_page(dev, BUFFER, 0, 16, DMA_BIDIRECTIONAL)
+        assert addr == DDW + BUFFER
+        assert accepts(dev, bits(32))
+        dma_ops.dma_unmap_page(dev, addr, 16, DMA_BIDIRECTIONAL)
+        assert dev.machine.dmesg == ["WARNING: iommu_free: invalid entry"]
+        assert dma_ops.dma_get_required_mask(dev) == bits(60)
+
+    def test_mask_is_raised_over_a_live_mapping(self):
+        dev = make(DirectWindow("ddw", DDW))
+        addr = dma_ops.dma_map_page(dev, BUFFER, 0, 16, DMA_BIDIRECTIONAL)
+        assert accepts(dev, ALL)
+        dma_ops.dma_unmap_page(dev, addr, 16, DMA_BIDIRECTIONAL)
+        assert dev.dma_ops.resources() == {"entries": 2}
+
+    def test_asking_for_the_required_mask_closes_the_window(self):
+        dev = make(DirectWindow("ddw", DDW))
+        dma_ops.dma_set_mask(dev, ALL)
+        dev.coherent_dma_mask = bits(32)
+        assert dev.dma_ops_bypass
+        assert dma_ops.dma_get_required_mask(dev) == bits(60)
+        assert not dev.dma_ops_bypass
+
+    def test_p2p_policy_looks_past_the_bypass(self):
+        dev = make(DirectWindow("ioda", DDW))
+        assert accepts(dev, ALL)
+        assert not dma_ops.dma_pci_p2pdma_supported(dev)
 
 
 class TestDynamicWindow:
