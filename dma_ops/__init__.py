@@ -50,7 +50,7 @@ from .api import (
 from .device import Device, DmaMapOps, Walker
 from .errors import DmaError, DmaFault, KernelBug, KernelHang
 from .machine import Machine
-from .mappings import mapped_coherent, mapped_page, mapped_sgtable
+from .mappings import coherent, mapped_page, mapped_sgtable
 from .pyops import PyDmaMapOps, WrappedOps
 
 DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE, DMA_NONE = range(4)
@@ -86,6 +86,7 @@ __all__ = [
     "PyDmaMapOps",
     "Walker",
     "WrappedOps",
+    "coherent",
     "dma_addressing_limited",
     "dma_alloc_attrs",
     "dma_alloc_coherent",
@@ -130,7 +131,6 @@ __all__ = [
     "dma_unmap_sg",
     "dma_unmap_sgtable",
     "dma_unmap_single",
-    "mapped_coherent",
     "mapped_page",
     "mapped_sgtable",
 ]

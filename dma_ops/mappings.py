@@ -124,7 +124,7 @@ class mapped_page(Mapping):
         return f"{self.size} bytes at bus address {self.dma_address:#x}"
 
 
-class mapped_coherent(Mapping):
+class coherent(Mapping):
     """dma_alloc_attrs() and dma_free_attrs(): memory at cpu_addr for the CPU and dma_address for the device."""
 
     def __init__(self, dev: Device, size: int, attrs: int = 0) -> None:

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT
 """AMD IOMMU v1 (host) page tables (drivers/iommu/amd/io_pgtable.c, Linux 6.1).
 
-Up to 6 levels of 512 entries; a domain starts with 3 and grows a new root when an address needs it. Entry: PR bit 0, next
-level bits 9 to 11 (0: a page of the level's own size, 7: a page whose size is in the address, as ones below its highest
-zero), address bits 12 to 51, FC bit 60, IR bit 61, IW bit 62. A page of 2^n levels' pages is written that many times. The
-root's address and the number of levels are in the device-table entry.
+Up to 6 levels of 512 entries; a domain starts with 3 and grows a new root when an address needs it. Entry: PR bit 0,
+next level bits 9 to 11 (0: a page of the level's own size, 7: a page whose size is in the address, as ones below its
+lowest zero), address bits 12 to 51, FC bit 60, IR bit 61, IW bit 62. A page of 2^n of its level's pages is written that
+many times. The root's address and the number of levels are in the device-table entry.
 
 What Linux does with them, and a naive model does not:
 - mapping over what is mapped is no error: the new entry replaces the old one, or a whole table under it;
-- unmapping counts an absent 4 KiB entry as unmapped, and stops only where a table is missing; tables stay until the domain
-  goes; a large page goes as a whole (iommu_v1_unmap_pages);
+- unmapping counts an absent 4 KiB entry as unmapped, and stops only where a table is missing; tables stay until the
+  domain goes; a large page goes as a whole (iommu_v1_unmap_pages);
 - a page larger than the levels reach is written at the top level as if it were of that level's size (alloc_pte).
 """
 
@@ -139,7 +139,7 @@ cdef class AmdV1Domain(PageTable):
         return pte
 
     cdef u64 *fetch_pte(self, u64 address, u64 *pgsize) except? NULL nogil:
-        """The entry of address, or the first one of a large page, and the size it maps; NULL where a table is missing."""
+        """The entry of address, or the first of a large page, and the size it maps; NULL where a table is missing."""
         cdef int level = self.mode - 1
         cdef u64 *pte = cached_leaf(self, address)
         cdef phys_addr_t table

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Arm LPAE stage-1 tables (drivers/iommu/io-pgtable-arm.c, Linux 6.1), as SMMUs and Renesas' IPMMU read them.
 
-Up to 4 levels of a granule's size (4, 16 or 64 KiB); level 3 holds pages (type 3), levels 1 and 2 may hold blocks (type 1).
-Leaf: ATTRINDX bits 2 to 4 (0 non-cacheable, 1 cacheable, 2 device), AP[1] bit 6 (unprivileged), AP[2] bit 7 (read-only),
-SH bits 8 and 9, AF bit 10, nG bit 11, address from bit 12 to 47 (with 64 KiB, bits 48 to 51 are in 12 to 15), XN bits 53
-and 54. The root's address and the geometry are in an SMMUv3 context descriptor; one of AArch32 (AA64 clear) has 32-bit
-iovas and 40-bit addresses, which is also what the IPMMU has.
+Up to 4 levels of a granule's size (4, 16 or 64 KiB); level 3 holds pages (type 3), levels 1 and 2 may hold blocks
+(type 1). Leaf: ATTRINDX bits 2 to 4 (0 non-cacheable, 1 cacheable, 2 device), AP[1] bit 6 (unprivileged), AP[2] bit 7
+(read-only), SH bits 8 and 9, AF bit 10, nG bit 11, address bits 12 to 47 (with 64 KiB, bits 48 to 51 are in 12 to 15),
+XN bits 53 and 54. The root's address and the geometry are in an SMMUv3 context descriptor; one of AArch32 (AA64 clear)
+has 32-bit iovas and 40-bit addresses, which is also what the IPMMU has.
 
 What Linux does with them, and a naive model does not:
 - there is no write-only: a mapping without READ is readable;
-- an address beyond the output size is refused (-ERANGE), mapping over a leaf too (-EEXIST and a WARN); a block over a table
-  frees the table;
+- an address beyond the output size is refused (-ERANGE), mapping over a leaf too (-EEXIST and a WARN); a block over a
+  table frees the table;
 - a part of a block is unmapped by splitting it; one call stops at the end of its table, and the caller goes on.
 """
 
@@ -30,6 +30,7 @@ cdef enum:
     TYPE_TABLE = 3              # and a page, at the last level
     ATTR_DEVICE = 2 << 2
     ATTR_CACHE = 1 << 2
+    ATTR_MASK = 7 << 2
     AP_UNPRIV = 1 << 6
     AP_RDONLY = 1 << 7
     SH_OUTER = 2 << 8
@@ -46,7 +47,7 @@ cdef u64 APTABLE_PRIV = <u64>1 << 61
 cdef u64 APTABLE_RDONLY = <u64>1 << 62
 cdef u64 CD_VALID = <u64>1 << 31
 cdef u64 CD_AA64 = <u64>1 << 41
-cdef u64 CD_REST = (<u64>1 << 30) | (<u64>7 << 45) | (<u64>1 << 48)     # EPD1; R, A, ASET; ASID 1
+cdef u64 CD_REST = 0x40003500u | (<u64>7 << 45) | (<u64>1 << 48)        # cacheable walk, EPD1; R, A, ASET; ASID 1
 cdef u64 MAIR = 0xf404ff44
 
 _GRANULES = {4096: (0, 0x40201000), 65536: (1, 0x20010000), 16384: (2, 0x02004000)}     # TG0, page sizes
@@ -92,8 +93,8 @@ cdef class LpaeDomain(PageTable):
         if self.root >> self.oas:
             raise ValueError(f"table memory at {self.root:#x} is beyond {self.oas} bits: give the Machine a table_base")
         self.context = machine._alloc_table(CD_SIZE, CD_SIZE)
-        machine.mem.write64(self.context, ((32 if aarch32 else 64) - self.ias) | tg0 << 6 | 1 << 8 | 1 << 10 | 3 << 12
-                            | CD_VALID | <u64>list(OUTPUT_BITS).index(self.oas) << 32 | (0 if aarch32 else CD_AA64) | CD_REST, False)
+        cd = (64 - 32 * aarch32 - self.ias) | tg0 << 6 | list(OUTPUT_BITS).index(self.oas) << 32
+        machine.mem.write64(self.context, cd | CD_VALID | CD_REST | (0 if aarch32 else CD_AA64), False)
         machine.mem.write64(self.context + 8, self.root, False)
         machine.mem.write64(self.context + 24, MAIR, False)
         self.walker = LpaeWalker(machine, self.context)
@@ -317,6 +318,10 @@ cdef class LpaeDomain(PageTable):
 
     def table(self):
         """The leaf entries {iova: entry}, read from the table's memory."""
+        return {iova: entry for iova, (entry, _) in self._leaves().items()}
+
+    def _leaves(self):
+        """{iova: (entry, bytes that it maps)}."""
         cdef dict leaves = {}
         if self.root:
             self._collect(self.root, self.start_level, 0, leaves)
@@ -327,9 +332,22 @@ cdef class LpaeDomain(PageTable):
         for i in range(<u64>1 << (self.root_bits if level == self.start_level else self.stride)):
             pte = self.machine.mem.read64(table + 8 * i, False)
             if is_leaf(pte, level):
-                leaves[iova + (i << self.shift(level))] = pte
+                leaves[iova + (i << self.shift(level))] = (pte, <u64>1 << self.shift(level))
             elif pte and level < LAST_LEVEL:
                 self._collect(self.address_of(pte), level + 1, iova + (i << self.shift(level)), leaves)
+
+    def pages(self):
+        """{iova: (physical address, IOMMU_* protection)} of every 4 KiB that the table maps, read from its memory."""
+        cdef u64 pte, iova, offset
+        cdef dict found = {}
+        cdef int prot
+        for iova, (pte, size) in self._leaves().items():
+            prot = IOMMU_READ | (0 if pte & AP_RDONLY else IOMMU_WRITE) | (0 if pte & AP_UNPRIV else IOMMU_PRIV)
+            prot |= {ATTR_CACHE: IOMMU_CACHE, ATTR_DEVICE: IOMMU_MMIO}.get(pte & ATTR_MASK, 0)
+            prot |= IOMMU_NOEXEC if pte & XN else 0
+            for offset in range(0, size, 4096):
+                found[iova + offset] = (self.address_of(pte) + offset, prot)
+        return found
 
     def free(self):
         """Give back every table page, as the freeing of the domain does."""

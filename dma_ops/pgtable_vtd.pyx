@@ -5,10 +5,10 @@
 level 2, 1 GiB at level 3), SNP bit 11, address bits 12 to 51. The root's address and the width are in a context entry.
 
 What Linux does with them, and a naive model does not:
-- a write-only mapping is readable too: the first level's PRESENT, which is R here, goes into every entry (__domain_mapping);
+- a write-only mapping is readable too: the first level's PRESENT bit, here R, is in every entry (__domain_mapping);
 - an entry that is already set stays as it was, with a WARN, and the call succeeds; a superpage replaces what it covers;
-- small pages inside a live superpage are written into the superpage's own memory as if that were a table (pfn_to_dma_pte);
-- an unmap of what is not mapped clears, from there on, as much as the empty entry it met would span (intel_iommu_unmap).
+- small pages inside a live superpage are written into that page's memory as if it were a table (pfn_to_dma_pte);
+- an unmap of what is not mapped clears, from there on, as much as the empty entry it met spans (intel_iommu_unmap).
 """
 
 from libc.errno cimport EFAULT, EINVAL, ENOMEM

@@ -251,7 +251,7 @@ def test_right_use_is_silent(dev):
         mapping.sync_for_device()
     with dma_ops.mapped_page(dev, 0x3000, 0, 4096, FROM) as page:
         dma_ops.dma_sync_single_for_cpu(dev, page.dma_address + 64, 64, FROM)
-    with dma_ops.mapped_coherent(dev, 4096):
+    with dma_ops.coherent(dev, 4096):
         pass
     addr = dma_ops.dma_map_resource(dev, 0xf0000000, 4096, BIDI)
     dma_ops.dma_mapping_error(dev, addr)
