@@ -37,10 +37,13 @@ RECORDS = (
         walker="Northbridge",
         proof="compiled",
         known=(
+            Known("DMA-01", "arch/x86/kernel/amd_gart_64.c: __dma_map_cont",
+                  "of a list whose head has an offset of a page or more the address points behind its own data"),
             Known("DMA-18", "arch/x86/kernel/amd_gart_64.c: GPTE_ENCODE",
                   "the entry has no permission bits: a device can write what it was given to read"),
             Known("DMA-09", "lib/iommu-helper.c: iommu_area_alloc",
                   "a request larger than the segment boundary is searched for ever, with the lock held"),
+            Known("DMA-41", "arch/x86/kernel/amd_gart_64.c: gart_map_sg", "an empty entry is a BUG"),
         ),
         stale="gart_unmap_page points entries at a scratch page, which a late access reaches without a fault",
     ),
