@@ -23,6 +23,8 @@ from .iommu cimport IOMMU_READ, IOMMU_WRITE
 from .machine cimport PHYS_NONE
 from .pgtable cimport cached_leaf
 
+cdef extern int ctz64 "__builtin_ctzll"(unsigned long long) noexcept nogil      # of zero: undefined
+
 cdef enum:
     TABLE = 4096
     TOP_MODE = 6
@@ -52,22 +54,13 @@ cdef inline int next_level(u64 pte) noexcept nogil:
     return (pte >> 9) & 7
 
 
-cdef inline unsigned int ffs64(u64 v) noexcept nogil:
-    """The number of the lowest bit that is set."""
-    cdef unsigned int n = 0
-    while not v & 1:
-        v >>= 1
-        n += 1
-    return n
-
-
 cdef inline u64 encoded_size(u64 pte) noexcept nogil:
     """The size of a level-7 page: twice the value of the lowest zero in the entry's address."""
-    return <u64>2 << ffs64(~(pte | 0xfff))
+    return <u64>2 << ctz64(~(pte | 0xfff))
 
 
 cdef inline u64 pte_count(u64 pgsize) noexcept nogil:
-    return <u64>1 << ((ffs64(pgsize) - 12) % 9)
+    return <u64>1 << ((ctz64(pgsize) - 12) % 9)
 
 
 cdef class AmdV1Domain(PageTable):
@@ -107,7 +100,7 @@ cdef class AmdV1Domain(PageTable):
 
     cdef u64 *alloc_pte(self, u64 address, u64 pgsize) except? NULL nogil:
         """The first entry for a page of pgsize at address, making tables on the way; NULL without memory."""
-        cdef int level, i, end = (ffs64(pgsize) - 12) // 9
+        cdef int level, i, end = (ctz64(pgsize) - 12) // 9
         cdef u64 size
         cdef u64 *pte
         cdef u64 *first

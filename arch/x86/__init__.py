@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from arch.record import BackendRecord, Known, MachineConfig
 from dma_ops import Device, Machine
@@ -11,7 +12,7 @@ from dma_ops import Device, Machine
 from .amd_gart_64 import GartDmaOps
 
 
-def build(name: str, aperture: int = 0xF0000000, order: int = 1, **options: bool | int) -> Device:
+def build(name: str, aperture: int = 0xF0000000, order: int = 1, **options: Any) -> Device:
     """An Opteron with 8 GiB of RAM and the usual hole below 4 GiB; the PCI device under test reaches 32 bits."""
     machine = Machine(name, arch="x86_64", ram=[(0x1000, 0xE0000000), (1 << 32, (1 << 33) + (512 << 20))],
                       pci_p2pdma=True, zone_dma_bits=24, table_base=0xE0000000)
