@@ -96,10 +96,12 @@ cdef class AlphaPciOps(DmaMapOps):
     cdef arena_t sg_isa
     cdef arena_t sg_pci
 
-    def __init__(self, Machine machine not None, chipset, *, bint cypress=False, Device isa_bridge=None, tables=None):
+    def __cinit__(self, Machine machine not None, chipset, *, bint cypress=False, Device isa_bridge=None, tables=None):
         """chipset: a row of chipsets.py. cypress: a Cy82C693 bridge cuts a window. tables: {"sg_isa": address, ...}
         where the page tables lie, if not wherever there is room."""
         cdef u64 ram = machine.end_of_ram()
+        if machine.page_shift != PAGE_SHIFT:
+            raise ValueError(f"machine {machine.name} has pages of {machine.page_size} bytes, Alphas have 8 KiB")
         tables = tables or {}
         self.machine = machine
         self.chipset = chipset
@@ -268,8 +270,8 @@ cdef class AlphaPciOps(DmaMapOps):
 
     cdef int arena_free(self, arena_t *arena, u64 first, u64 n) except -9999 nogil:
         """Zero n PTEs. Linux does not check the index: one beyond the table zeroes the kernel's memory behind it, one
-        beyond the linear map is an oops."""
-        if n and first >> (KSEG_SHIFT - 3):
+        beyond the linear map or all of memory is an oops."""
+        if n and (first >> (KSEG_SHIFT - 3) or n > self.machine.end_of_ram() >> 3):
             return kernel_bug(b"Unable to handle kernel paging request: iommu_arena_free() of a wrapped index")
         self.machine.mem.fill(arena.ptes + 8 * first, 0, 8 * n)
         return 0

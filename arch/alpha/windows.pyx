@@ -17,8 +17,8 @@ cdef enum:
 cdef class PciWindows(Walker):
     """The windows of one host bridge: registers in the chip's format, page tables in memory."""
 
-    def __init__(self, Machine machine not None, registers, *, u64 enable_bit, u64 sg_bit, unsigned int tbase_shift=0,
-                 u64 dac_base=0, u64 dac_size=0):
+    def __cinit__(self, Machine machine not None, registers, *, u64 enable_bit, u64 sg_bit, unsigned int tbase_shift=0,
+                  u64 dac_base=0, u64 dac_size=0):
         """registers: up to four (wbase, wmask, tbase). dac_size 0: the chip has no window for dual address cycles."""
         cdef int i
         rows = list(registers)

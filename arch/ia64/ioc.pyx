@@ -18,7 +18,7 @@ PAGE_SHIFTS = (12, 13, 14, 16)      # by TCNFG
 cdef class Ioc(Walker):
     """The registers IBASE, IMASK, TCNFG and PDIR_BASE, and the table in memory."""
 
-    def __init__(self, Machine machine not None, u64 ibase, u64 imask, u64 tcnfg, u64 pdir_base):
+    def __cinit__(self, Machine machine not None, u64 ibase, u64 imask, u64 tcnfg, u64 pdir_base):
         if tcnfg >= len(PAGE_SHIFTS):
             raise ValueError(f"TCNFG has no page size {tcnfg}")
         self.machine = machine

@@ -2,7 +2,7 @@
 """sba_dma_ops of ia64: HP zx1, zx2, sx1000 and sx2000 (arch/ia64/hp/common/sba_iommu.c, Linux 6.1)."""
 
 from libc.errno cimport EIO, ENOMEM
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free as c_free
 
 from dma_ops.device cimport (
     DMA_MAPPING_ERROR,
@@ -82,11 +82,12 @@ cdef class SbaOps(DmaMapOps):
     cdef readonly unsigned long commands    # writes of PCOM, and the last one
     cdef readonly u64 last_command
     cdef u64 words
+    cdef u64 table_entries
     cdef saved_t saved[DELAYED_RESOURCE_CNT]
     cdef u64 *res_map
 
-    def __init__(self, Machine machine not None, u64 window, *, u64 ibase=1 << 30, unsigned int iovp_shift=0,
-                 bint agp=False, entries=None, bint shift_wraps=False):
+    def __cinit__(self, Machine machine not None, u64 window, *, u64 ibase=1 << 30, unsigned int iovp_shift=0,
+                  bint agp=False, entries=None, bint shift_wraps=False):
         """window: bytes of bus addresses from ibase on, as firmware chose them. iovp_shift: the page size of the
         table, 0: the CPU's. agp: an AGP device takes the upper half. entries: if the table is smaller. shift_wraps:
         the processor takes a shift's count modulo 64 (Itanium gives 0)."""
@@ -100,7 +101,7 @@ cdef class SbaOps(DmaMapOps):
         self.ibase = ibase
         self.imask = ~(window - 1)
         self.shift_wraps = shift_wraps
-        self.entries = window >> self.iovp_shift
+        self.entries = self.table_entries = window >> self.iovp_shift
         size = 8 * self.entries
         self.pdir = machine.alloc_table(size, max(size, 4096))
         if self.pdir == PHYS_NONE:
@@ -109,6 +110,8 @@ cdef class SbaOps(DmaMapOps):
             self.entries //= 2
             machine.mem.write64(self.pdir + 8 * self.entries, COOKIE, False)
         if entries is not None:
+            if not 0 < entries <= self.table_entries:
+                raise ValueError(f"{entries} table entries for a window of {window} bytes")
             self.entries = entries
         self.words = self.entries // WORD
         self.res_map = <u64 *>calloc(self.words + 1, sizeof(u64))
@@ -119,7 +122,7 @@ cdef class SbaOps(DmaMapOps):
                        | OP_MMAP | OP_GET_SGTABLE | OP_ALLOC_PAGES | OP_FREE_PAGES)
 
     def __dealloc__(self):
-        free(self.res_map)
+        c_free(self.res_map)
 
     def resources(self):
         """{"pages": pages of bus addresses that are taken, "delayed": unmapped ranges that still are}."""
@@ -220,7 +223,7 @@ cdef class SbaOps(DmaMapOps):
         return ~<u64>0
 
     cdef s64 alloc_range(self, u64 size, u64 boundary) except? -9998 nogil:
-        """The index of the first of size bytes' pages, or -1. A full map is worth emptying the list of delayed frees."""
+        """The index of the first of size bytes' pages, or -1. A full map empties the list of delayed frees."""
         cdef u64 pages = <u32>(size >> self.iovp_shift), found
         if self.machine.should_fail(b"entries"):
             return -1
@@ -257,6 +260,12 @@ cdef class SbaOps(DmaMapOps):
 
     # -- the table ---------------------------------------------------------------------------------------------
 
+    cdef int fits(self, u64 index, u64 n) except -9999 nogil:
+        """Linux goes on behind the table's end; that is the end of the kernel."""
+        if n > self.table_entries or index > self.table_entries - n:
+            return kernel_bug(b"memory behind the I/O page table is overwritten")
+        return 0
+
     cdef void write_entry(self, u64 index, phys_addr_t phys) noexcept nogil:
         self.machine.mem.write64(self.pdir + 8 * index, phys & IN_ENTRY | PDIR_VALID, False)
 
@@ -269,7 +278,8 @@ cdef class SbaOps(DmaMapOps):
             if entry & CLEARED:
                 self.machine.mem.write64(self.pdir + 8 * i, entry & ~CLEARED, False)
         self.commands += 1
-        self.last_command = iovp | self.ibase | (log2_floor(self.pow2_pages(n << self.iovp_shift)) + self.iovp_shift)
+        self.last_command = (iovp | self.ibase
+                             | (log2_floor(self.pow2_pages(n << self.iovp_shift)) + self.iovp_shift))
 
     # -- single mappings ---------------------------------------------------------------------------------------
 
@@ -284,6 +294,7 @@ cdef class SbaOps(DmaMapOps):
         index = self.alloc_range(size, boundary)
         if index < 0:
             return DMA_MAPPING_ERROR
+        self.fits(index, size >> self.iovp_shift)
         for i in range(size >> self.iovp_shift):
             self.write_entry(index + i, phys + (i << self.iovp_shift))
         return self.ibase | <u64>index << self.iovp_shift | offset
@@ -304,6 +315,7 @@ cdef class SbaOps(DmaMapOps):
         self.check(dev)
         if addr & self.imask != self.ibase:
             return 0                        # bypassed
+        self.fits((addr & ~self.imask) >> self.iovp_shift, self.round_up(size + offset) >> self.iovp_shift)
         self.saved[self.saved_cnt].iova = addr ^ offset
         self.saved[self.saved_cnt].size = self.round_up(size + offset)
         self.saved_cnt += 1
@@ -396,7 +408,7 @@ cdef class SbaOps(DmaMapOps):
             streams += 1
         return streams
 
-    cdef int fill_pdir(self, scatterlist *sgl, int nents) noexcept nogil:
+    cdef int fill_pdir(self, scatterlist *sgl, int nents) except -9999 nogil:
         """Fill in the streams' entries and move the results to the front."""
         cdef scatterlist *sg = sgl
         cdef scatterlist *out = sgl
@@ -422,6 +434,7 @@ cdef class SbaOps(DmaMapOps):
                 out.dma_length += left
                 left = <s32>self.round_up(left + offset)
                 offset = 0
+                self.fits(index, <u64>max(left, 1) >> self.iovp_shift)
                 while True:
                     self.write_entry(index, phys)
                     phys += <u64>1 << self.iovp_shift

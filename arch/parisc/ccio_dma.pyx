@@ -51,12 +51,12 @@ cdef class CcioOps(PdirOps):
     cdef readonly unsigned int chainid_shift
     cdef u8 *res_map
 
-    def __init__(self, Machine machine not None, u64 window, *, bint eisa=False, bint coherence_index=True,
-                 chainid_shift=None):
-        """window: bytes of bus addresses, a power of two from 1 MiB on (see iova_space). eisa: CONFIG_EISA, whose hint
-        every entry gets. chainid_shift: if not what follows from the window."""
-        if window < 1 << 20 or window & (window - 1):
-            raise ValueError(f"a window of {window} bytes is not a power of two from 1 MiB on")
+    def __cinit__(self, Machine machine not None, u64 window, *, bint eisa=False, bint coherence_index=True,
+                  chainid_shift=None):
+        """window: bytes of bus addresses, a power of two from 1 MiB to 4 GiB (see iova_space). eisa: CONFIG_EISA,
+        whose hint every entry gets. chainid_shift: if not what follows from the window."""
+        if not 1 << 20 <= window <= 1 << 32 or window & (window - 1):
+            raise ValueError(f"a window of {window} bytes is not a power of two from 1 MiB to 4 GiB")
         self.setup(machine, window >> IOVP_SHIFT, window >> IOVP_SHIFT, coherence_index)
         self.eisa = eisa
         self.res_size = self.entries >> 3
@@ -129,7 +129,7 @@ cdef class CcioOps(PdirOps):
 
     cdef u64 alloc_range(self, Device dev, u64 size) except? 0xBADBADBADBADBAD nogil:
         """The index of the first of size bytes' pages."""
-        cdef u64 pages = size >> IOVP_SHIFT, unit, found
+        cdef u64 pages = <u32>(size >> IOVP_SHIFT), unit, found
         cdef u64 boundary = dma_get_seg_boundary_nr_pages(dev, IOVP_SHIFT)
         if pages == 0:
             kernel_bug(b"kernel BUG at drivers/parisc/ccio-dma.c: ccio_alloc_range: pages_needed == 0")

@@ -22,7 +22,7 @@ cdef class CcioIoa(Walker):
     valid. The window starts at 0; its size follows from the chain id mask, the top 8 bits of a bus address within it.
     """
 
-    def __init__(self, Machine machine not None, u64 pdir_base, u32 chain_id_mask):
+    def __cinit__(self, Machine machine not None, u64 pdir_base, u32 chain_id_mask):
         if pdir_base >> 32:
             raise ValueError(f"io_pdir_base is a 32-bit register, the table is at {pdir_base:#x}")
         self.machine = machine
@@ -52,7 +52,7 @@ cdef class SbaIoc(Walker):
     ibase under imask.
     """
 
-    def __init__(self, Machine machine not None, u64 ibase, u64 imask, u64 pdir_base, unsigned int phys_bits):
+    def __cinit__(self, Machine machine not None, u64 ibase, u64 imask, u64 pdir_base, unsigned int phys_bits):
         self.machine = machine
         self.ibase = ibase
         self.imask = imask

@@ -15,6 +15,7 @@ cdef class PdirOps(DmaMapOps):
     cdef readonly Machine machine
     cdef readonly phys_addr_t pdir          # the table of 64-bit entries
     cdef readonly u64 entries               # that the allocator hands out
+    cdef u64 table_entries
     cdef readonly u64 ibase                 # where the bus addresses begin
     cdef readonly u64 linear_base           # kernel virtual address of physical address 0
     cdef readonly bint coherence_index      # False: what LCI answers is 0
@@ -28,6 +29,7 @@ cdef class PdirOps(DmaMapOps):
     cdef u64 alloc_range(self, Device dev, u64 size) except? 0xBADBADBADBADBAD nogil
     cdef void write_entry(self, u64 index, phys_addr_t phys, u64 hint) noexcept nogil
     cdef dma_addr_t map_single(self, Device dev, phys_addr_t phys, u64 size, int dir) except? 0xBADBADBADBADBAD nogil
+    cdef int fits(self, u64 index, u64 n) except -9999 nogil
     cdef u64 next_written(self, u64 i) noexcept nogil
     cdef u64 align_iovp(self, u64 size) noexcept nogil
     cdef int coalesce_chunks(self, Device dev, scatterlist *sgl, int nents) except -9999 nogil

@@ -44,8 +44,11 @@ cdef class PdirOps(DmaMapOps):
     cdef int setup(self, Machine machine, u64 entries, u64 table_entries, bint coherence_index) except -9999:
         """What both constructors do. The table is aligned to its size, and at least to a page."""
         cdef u64 size = 8 * table_entries
+        if machine.page_shift != IOVP_SHIFT:
+            raise ValueError(f"machine {machine.name} has pages of {machine.page_size} bytes, PA-RISC's have 4 KiB")
         self.machine = machine
         self.entries = entries
+        self.table_entries = table_entries
         self.coherence_index = coherence_index
         self.linear_base = BASE_32 if machine.bits == 32 else BASE_64
         self.has_ioc = True
@@ -63,6 +66,12 @@ cdef class PdirOps(DmaMapOps):
     cdef void command(self, u64 value) noexcept nogil:
         self.commands += 1
         self.last_command = value
+
+    cdef int fits(self, u64 index, u64 n) except -9999 nogil:
+        """Linux goes on behind the table's end; that is the end of the kernel."""
+        if n > self.table_entries or index > self.table_entries - n:
+            return kernel_bug(b"memory behind the I/O page table is overwritten")
+        return 0
 
     cdef u64 next_written(self, u64 i) noexcept nogil:
         """The first table entry at or after i that is not all zero; entries if there is none."""
@@ -184,6 +193,7 @@ cdef class PdirOps(DmaMapOps):
             phys = sg_phys(sg)
             left = sg.length + offset
             offset = 0
+            self.fits(index, (left + IN_PAGE) >> IOVP_SHIFT)
             while True:
                 self.write_entry(index, phys, hint)
                 phys += IOVP_SIZE

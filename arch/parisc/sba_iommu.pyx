@@ -54,15 +54,18 @@ cdef class SbaOps(PdirOps):
     cdef saved_t saved[DELAYED_RESOURCE_CNT]
     cdef u64 *res_map
 
-    def __init__(self, Machine machine not None, u64 window, *, u64 ibase=0, bint pluto=False, entries=None,
-                 bint coherence_index=True, bint piranha=False):
-        """window: bytes of bus addresses, a power of two from 1 MiB on (see iova_space); ibase: its start, 0 except on
-        Pluto. entries: if the table is smaller. piranha: a PA8700 before 2.3, which cannot use all of a 2 MiB table."""
-        if window < 1 << 20 or window & (window - 1):
-            raise ValueError(f"a window of {window} bytes is not a power of two from 1 MiB on")
+    def __cinit__(self, Machine machine not None, u64 window, *, u64 ibase=0, bint pluto=False, entries=None,
+                  bint coherence_index=True, bint piranha=False):
+        """window: bytes of bus addresses, a power of two from 1 MiB to 2 GiB (see iova_space); ibase: its start, 0
+        except on Pluto. entries: if the table is smaller. piranha: a PA8700 before 2.3, which cannot use all of a
+        2 MiB table."""
+        if not 1 << 20 <= window <= 1 << 31 or window & (window - 1):
+            raise ValueError(f"a window of {window} bytes is not a power of two from 1 MiB to 2 GiB")
         if ibase & (window - 1):
             raise ValueError(f"the window's start {ibase:#x} is not a multiple of its size")
         table = window >> IOVP_SHIFT if entries is None else entries
+        if not 0 < table <= window >> IOVP_SHIFT:
+            raise ValueError(f"{table} table entries for a window of {window} bytes")
         piranha = piranha and table == 1 << 18
         self.setup(machine, table - PIRANHA_ENTRIES if piranha else table, table, coherence_index)
         self.ibase = ibase
@@ -173,7 +176,7 @@ cdef class SbaOps(PdirOps):
 
     cdef u64 alloc_range(self, Device dev, u64 size) except? 0xBADBADBADBADBAD nogil:
         """The index of the first of size bytes' pages. Ranges that wait to be freed are not freed for it."""
-        cdef u64 n = size >> IOVP_SHIFT, found = self.search(dev, n)
+        cdef u64 n = <u32>(size >> IOVP_SHIFT), found = self.search(dev, n)
         if found >= self.entries:
             found = self.search(dev, n)
         if found >= self.entries or self.machine.should_fail(b"entries"):
@@ -201,13 +204,15 @@ cdef class SbaOps(PdirOps):
         cdef u64 entry = phys >> IOVP_SHIFT << IOVP_SHIFT | (self.lci(phys) >> 12) & 0xff | SBA_PDIR_VALID
         self.machine.mem.write64(self.pdir + 8 * index, entry, False)
 
-    cdef void mark_invalid(self, u64 iova, u64 size) noexcept nogil:
+    cdef int mark_invalid(self, u64 iova, u64 size) except -9999 nogil:
         """Clear the valid byte of each entry (of one, if size is 0) and purge the range by its power of two."""
         cdef u32 iovp = <u32>self.iovp(iova)
         cdef u64 i, n = size >> IOVP_SHIFT if size > IOVP_SIZE else 1
+        self.fits(iovp >> IOVP_SHIFT, n)
         for i in range(n):
             self.machine.mem.fill(self.pdir + 8 * ((iovp >> IOVP_SHIFT) + i) + 7, 0, 1)
         self.command(self.ibase | iovp | (get_order(n << IOVP_SHIFT, IOVP_SHIFT) + IOVP_SHIFT))
+        return 0
 
     # -- dma_map_ops -------------------------------------------------------------------------------------------
 
@@ -218,6 +223,7 @@ cdef class SbaOps(PdirOps):
             return DMA_MAPPING_ERROR
         size = self.align_iovp(size + offset)
         index = self.alloc_range(dev, size)
+        self.fits(index, size >> IOVP_SHIFT)
         for i in range(size >> IOVP_SHIFT):
             self.write_entry(index + i, phys + (i << IOVP_SHIFT), 0)
         return self.ibase | index << IOVP_SHIFT | offset

@@ -19,6 +19,7 @@ from dma_ops import (
     DmaError,
     DmaFault,
     KernelBug,
+    Machine,
     dma_alloc_attrs,
     dma_free_attrs,
     dma_map_page,
@@ -453,3 +454,15 @@ def test_the_device_reaches_the_bytes(pieces: list[tuple[int, int, int]], config
         if address < 1 << 32 and not ops.direct_base <= address < ops.direct_base + ops.direct_size:
             with pytest.raises(DmaFault):
                 dev.dma_read(address, length)
+
+
+def test_unmapping_more_than_memory_holds_oopses() -> None:
+    dev = device()
+    map_one(dev, FAR, PAGE)
+    with pytest.raises(KernelBug, match="kernel paging request"):
+        dma_unmap_page(dev, 0x40000000, 1 << 60, DMA_TO_DEVICE)
+
+
+def test_pages_are_8K() -> None:
+    with pytest.raises(ValueError, match="8 KiB"):
+        AlphaPciOps(Machine("other", page_shift=12), TSUNAMI)

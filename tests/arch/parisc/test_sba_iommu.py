@@ -250,3 +250,18 @@ def test_walker_faults(ibase: int, address: int, reason: str) -> None:
 def test_window_must_be_a_power_of_two(window: int) -> None:
     with pytest.raises(ValueError, match="power of two"):
         device(window=window)
+
+
+@pytest.mark.parametrize("size", [GB + PAGE, 1 << 45])
+def test_running_off_the_table_kills_the_kernel(size: int) -> None:
+    dev = device()
+    with pytest.raises(KernelBug, match="behind the I/O page table"):
+        map_one(dev, BASE, size)
+    with pytest.raises(KernelBug, match="behind the I/O page table"):
+        dma_unmap_page(dev, 0, size, DMA_TO_DEVICE)
+
+
+@pytest.mark.parametrize("entries", [0, 1 << 18 | 1])
+def test_table_must_fit_the_window(entries: int) -> None:
+    with pytest.raises(ValueError, match="table entries"):
+        device(entries=entries)
