@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Coherent memory that belongs to one device (kernel/dma/coherent.c, Linux 6.1): SRAM on the device's own bus, say.
+"""Coherent memory that belongs to one device (kernel/dma/coherent.c, Linux 6.1), as SRAM on its own bus may.
 
 A device has one region at most, and its answer to an allocation is final: RAM is not asked if the region is full. The
 bitmap hands out powers of two of pages, first fit, aligned within the region, not within memory.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import dma_ops
 from dma_ops import Device, DmaError, Machine
-from dma_ops.coherent import dma_declare_coherent_memory, dma_release_coherent_memory
+from dma_ops.dev_coherent import dma_declare_coherent_memory, dma_release_coherent_memory
 
 SRAM, BUS, PAGE = 0xF0001000, 0x3000, 4096
 
