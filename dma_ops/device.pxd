@@ -104,6 +104,7 @@ cdef class Device:
     cdef dma_addr_t phys_to_dma(self, phys_addr_t phys) noexcept nogil
     cdef phys_addr_t dma_to_phys(self, dma_addr_t dma) noexcept nogil
     cdef u64 dma_limit(self) noexcept nogil
+    cdef bint all_ram_mapped(self) noexcept nogil
 
 cdef inline u64 min_not_zero(u64 a, u64 b) noexcept nogil:
     return b if a == 0 else a if b == 0 else a if a < b else b

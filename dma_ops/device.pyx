@@ -120,6 +120,25 @@ cdef class Device:
         """The highest address the device may be given for streaming DMA: min_not_zero(mask, bus_dma_limit)."""
         return min_not_zero(self.dma_mask, self.bus_dma_limit)
 
+    cdef bint all_ram_mapped(self) noexcept nogil:
+        """Does the dma_range_map, if there is one, cover all RAM?"""
+        cdef u64 addr, covered
+        cdef int i, k
+        if self.nr_ranges == 0:
+            return True
+        for i in range(self.machine.nr_ram):
+            addr = self.machine.ram[i].start
+            while addr < self.machine.ram[i].end:
+                covered = 0
+                for k in range(self.nr_ranges):
+                    if self.ranges[k].cpu_start <= addr and addr - self.ranges[k].cpu_start < self.ranges[k].size:
+                        covered = self.ranges[k].cpu_start + self.ranges[k].size
+                        break
+                if covered == 0:
+                    return False
+                addr = covered
+        return True
+
     def resources(self):
         """What is allocated for the device now, by kind: its backend's, and slots of its bounce pool, which it may
         share with others. Equal before and after whatever must not leak."""

@@ -13,4 +13,3 @@ cdef class DmaDirect(DmaMapOps):
     cdef int put_pages(self, Device dev, page_t page, size_t size) except -9999 nogil
 
 cdef bint kmalloc_needs_bounce(Device dev, size_t size, int dir) noexcept nogil
-cdef bint addressing_limited(Device dev) except -1 nogil

@@ -48,7 +48,7 @@ from .device cimport (
     min_not_zero,
 )
 from .machine cimport PHYS_NONE, Machine, is_pci_p2pdma_page
-from .mapping cimport dma_alloc_direct, get_order
+from .mapping cimport dma_addressing_limited, get_order
 from .p2pdma cimport (
     PCI_P2PDMA_MAP_BUS_ADDR,
     PCI_P2PDMA_MAP_THRU_HOST_BRIDGE,
@@ -111,38 +111,6 @@ cdef inline u64 sg_dma_len(Device dev, const scatterlist *sg) noexcept nogil:
 cdef inline u64 last_page(Machine m) noexcept nogil:
     """Physical address of max_pfn - 1. P2P memory does not count, wherever its BAR lies."""
     return ((m.end_of_ram() >> m.page_shift) - 1) << m.page_shift
-
-
-cdef bint all_ram_mapped(Device dev) noexcept nogil:
-    """Does the dma_range_map cover all RAM? (6.12)"""
-    cdef u64 addr, covered
-    cdef int i, k
-    if dev.nr_ranges == 0:
-        return True
-    for i in range(dev.machine.nr_ram):
-        addr = dev.machine.ram[i].start
-        while addr < dev.machine.ram[i].end:
-            covered = 0
-            for k in range(dev.nr_ranges):
-                if dev.ranges[k].cpu_start <= addr and addr - dev.ranges[k].cpu_start < dev.ranges[k].size:
-                    covered = dev.ranges[k].cpu_start + dev.ranges[k].size
-                    break
-            if covered == 0:
-                return False
-            addr = covered
-    return True
-
-
-cdef bint addressing_limited(Device dev) except -1 nogil:
-    """dma_addressing_limited(): is there RAM that the device cannot reach?"""
-    cdef u64 required = BITS_32
-    if dma_alloc_direct(dev):
-        required = dev.direct.get_required_mask(dev)
-    elif dev.dma_ops.filled & OP_GET_REQUIRED_MASK:
-        required = dev.dma_ops.get_required_mask(dev)
-    if min_not_zero(dev.dma_mask if dev.has_dma_mask and dev.dma_mask else BITS_32, dev.bus_dma_limit) < required:
-        return True
-    return dev.machine.kernel >= 612 and dev.dma_ops is None and not all_ram_mapped(dev)
 
 
 cdef bint kmalloc_needs_bounce(Device dev, size_t size, int dir) noexcept nogil:
@@ -390,7 +358,7 @@ cdef class DmaDirect(DmaMapOps):
         return ~<u64>0 >> clzll(highest)
 
     cdef size_t max_mapping_size(self, Device dev) except? 0xBADBADBADBADBAD nogil:
-        if is_swiotlb_active(dev) and (is_swiotlb_force_bounce(dev) or addressing_limited(dev)):
+        if is_swiotlb_active(dev) and (is_swiotlb_force_bounce(dev) or dma_addressing_limited(dev)):
             return swiotlb_max_mapping_size(dev)
         return dev.machine.ulong_mask
 

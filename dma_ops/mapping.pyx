@@ -490,7 +490,9 @@ cdef u64 dma_get_mask(Device dev) noexcept nogil:
 
 cdef bint dma_addressing_limited(Device dev) except -1 nogil:
     """Can the device not reach all of the RAM that DMA may have to?"""
-    return min_not_zero(dma_get_mask(dev), dev.bus_dma_limit) < dma_get_required_mask(dev)
+    if min_not_zero(dma_get_mask(dev), dev.bus_dma_limit) < dma_get_required_mask(dev):
+        return True
+    return dev.machine.kernel >= 612 and dev.dma_ops is None and not dev.all_ram_mapped()
 
 
 cdef size_t dma_max_mapping_size(Device dev) except? 0xBADBADBADBADBAD nogil:
