@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""Every map has its unmap: what is released, what stays, and what the device reaches afterwards."""
+
+from __future__ import annotations
+
+import dma_ops
+from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DMA_TO_DEVICE
+
+from . import check
+from .bench import SHAPES, Bench, Lot, Segment, Violation
+
+
+def map_page(b: Bench, lot: Lot, direction: int = DMA_BIDIRECTIONAL, attrs: int = 0) -> list[Segment]:
+    """dma_map_page of a lot's first entry, as one segment."""
+    page, offset, length = lot.rows[0]
+    return [(dma_ops.dma_map_page(b.device, page, offset, length, direction, attrs), length, 0)]
+
+
+def unmap_page(b: Bench, segments: list[Segment], direction: int = DMA_BIDIRECTIONAL, attrs: int = 0) -> None:
+    for address, length, _ in segments:
+        dma_ops.dma_unmap_page(b.device, address, length, direction, attrs)
+
+
+@check
+def maps_pair_with_unmaps(b: Bench) -> None:
+    """Many mappings of both kinds, undone in random order: those that live stay right, and nothing is left."""
+    for _ in range(b.rounds):
+        before = b.counters()
+        live: list[tuple[Lot, list[Segment], object]] = []
+        for shape in ("one", "joinable", "one", "odd", "touching", "one", "adjacent"):
+            lot = b.lot(shape)
+            if shape == "one" or not b.subject.has("map_sg"):
+                live.append((lot, map_page(b, lot), None))
+                lot.data = lot.data[:1]
+            else:
+                sgt = b.table(lot)
+                live.append((lot, b.map(sgt), sgt))
+        b.random.shuffle(live)
+        gone: list[Segment] = []
+        while live:
+            for lot, segments, _ in live:
+                b.expect_read(segments, lot, f"with {len(live)} mappings left, the device reads other bytes")
+            lot, segments, table = live.pop()
+            if table is None:
+                unmap_page(b, segments)
+            else:
+                b.unmap(table)
+            gone += segments
+        b.expect_counters(before, "after every mapping was unmapped")
+        b.expect_gone(gone, "after unmap and flush")
+        b = b.fresh()
+
+
+@check
+def offset_beyond_the_page(b: Bench) -> None:
+    """sg->offset may lie beyond the first page, as it does in compound pages; such an entry is released as well."""
+    frames = b.frames(4, contiguous=True)
+    other = b.frames(2, contiguous=True)
+    before = b.counters()
+    lot = b.lot([(frames[0], 2 * b.page + 260, b.page // 2), (other[0], b.page, b.page - 12)])
+    segments = b.expect_bytes(lot, DMA_BIDIRECTIONAL)
+    b.expect_counters(before, "after a list with offsets beyond the page was unmapped")
+    b.expect_gone(segments, "after unmap of an entry whose offset lies beyond its page")
+
+
+@check
+def unmap_page_releases_all(b: Bench) -> None:
+    """Whatever the offset and size, dma_unmap_page of the same address and size releases it all, and only it."""
+    page = b.page
+    for offset, size in ((0, page), (page - 1, 2), (4, page - 4), (12, page + 1), (page - 8, page + 16), (0, 2 * page)):
+        before = b.counters()
+        lot = b.lot([(b.frames(3, contiguous=True)[0], offset, size)])
+        beside = b.lot("one")
+        neighbour = map_page(b, beside)
+        segments = map_page(b, lot)
+        b.expect_read(segments, lot, f"dma_map_page of {size} bytes at offset {offset}: the device reads other bytes")
+        raw = b.random.randbytes(size)
+        b.write(segments, raw)
+        unmap_page(b, segments)
+        b.same(b.cpu(lot), raw, f"dma_map_page of {size} bytes at offset {offset}: the CPU reads other bytes")
+        b.expect_guards(lot)
+        b.ops.flush()
+        b.expect_gone(segments, f"after dma_unmap_page of {size} bytes at offset {offset}")
+        b.expect_read(neighbour, beside, "after another mapping's dma_unmap_page the device reads other bytes")
+        unmap_page(b, neighbour)
+        b.expect_counters(before, f"after dma_unmap_page of {size} bytes at offset {offset}")
+
+
+@check
+def unmap_sg_of_merged_lists(b: Bench) -> None:
+    """dma_unmap_sg with the original count releases all of a list, whatever it was merged to."""
+    trial = b
+    for shape in SHAPES:
+        before = trial.counters()
+        lot = trial.lot(shape)
+        beside = trial.lot("one")
+        neighbour = map_page(trial, beside)
+        sgt = trial.table(lot)
+        segments = trial.map(sgt, DMA_TO_DEVICE)
+        trial.unmap(sgt, DMA_TO_DEVICE)
+        trial.ops.flush()
+        trial.expect_gone(segments, f"after dma_unmap_sg ({shape})")
+        trial.expect_read(neighbour, beside, "after another list's dma_unmap_sg the device reads other bytes")
+        unmap_page(trial, neighbour)
+        trial.expect_counters(before, f"after dma_unmap_sg ({shape})")
+
+
+@check
+def mapping_error_tells(b: Bench) -> None:
+    """dma_mapping_error() is 0 for what was mapped, address 0 included, and -ENOMEM for DMA_MAPPING_ERROR."""
+    lot = b.lot("one")
+    segments = map_page(b, lot)
+    if dma_ops.dma_mapping_error(b.device, segments[0][0]) != 0:
+        raise Violation("dma_mapping_error() refuses a good address", bus=segments[0][0])
+    if dma_ops.dma_mapping_error(b.device, b.machine.dma_addr_mask) != -12:
+        raise Violation("dma_mapping_error() of DMA_MAPPING_ERROR is not -ENOMEM")
+    unmap_page(b, segments)
+
+
+@check
+def ownership_moves(b: Bench) -> None:
+    """Map and unmap alone hand the bytes over, in each direction; afterwards the device no longer gets through."""
+    for direction in (DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE):
+        trial = b.fresh()
+        for shape in ("one", "crossing", "odd", "joinable"):
+            lot = trial.lot(shape)
+            if trial.subject.has("map_sg"):
+                segments = trial.expect_bytes(lot, direction)
+            else:
+                segments = map_page(trial, lot, direction)
+                unmap_page(trial, segments, direction)
+            trial.ops.flush()
+            trial.expect_gone(segments, f"after unmap and flush ({shape})")
