@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: MIT
+"""The command line. Exit status: 0 as expected, 1 not, 2 a request that makes no sense."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from arch import BackendRecord
+
+from . import report as reports
+from .execute import Result
+from .results import ResultsError, project_version, read
+from .rules import Rule, RuleError, load_rules
+from .runner import RunError, run
+from .selection import (
+    APIS,
+    Case,
+    Selection,
+    SelectionError,
+    backend,
+    check_globs,
+    known_backends,
+    machine,
+    parse_shard,
+)
+from .verdict import Tally
+
+
+class Group(click.Group):
+    """Turns the errors that have a sentence for the user into usage errors."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (SelectionError, ResultsError, RuleError) as error:
+            raise click.UsageError(str(error)) from None
+
+
+def console(*, stderr: bool = False) -> Console:
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = 160                            # a file or a pipe has no edge at which to cut
+    return made
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(project_version(), prog_name="dma-conformance")
+def main() -> None:
+    """Linux's DMA mapping and PCI P2PDMA, every backend, on this machine."""
+
+
+def _workers(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    if value != "auto" and not value.isdigit():
+        raise click.BadParameter("is a number, or auto")
+    return value
+
+
+@main.command("run")
+@click.option("--backend", "-b", "names", multiple=True, metavar="ID", help="An id, a glob, or py:MODULE:OBJECT.")
+@click.option("--rule", "-r", "rules", multiple=True, metavar="ID", help="Rule: an id or a glob.")
+@click.option("--api", type=click.Choice([*APIS, "all"]), default="legacy", show_default=True, help="Which DMA API.")
+@click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+@click.option("-n", "workers", default="auto", show_default=True, callback=_workers, help="Worker processes; 0: none.")
+@click.option("--shard", default="1/1", metavar="I/N", help="Only the I-th of N parts.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
+@click.option("--known", is_flag=True, help="List the known faults of Linux too.")
+def run_command(
+    names: tuple[str, ...], rules: tuple[str, ...], api: str, profile: str, workers: str, shard: str, seed: int,
+    out: Path | None, known: bool,
+) -> None:
+    """Run the rules on the backends."""
+    selection = Selection(
+        check_globs(names), check_globs(rules), cast('Literal["quick", "full"]', profile), seed, parse_shard(shard)
+    )
+    _run(selection, out, workers, known=known)
+
+
+def _run(selection: Selection, out: Path | None, workers: str, *, known: bool, cases: tuple[str, ...] = ()) -> None:
+    total = len(selection.cases()) if not cases else len(cases)
+    if not total:
+        raise SelectionError("this shard has no case")
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=console(stderr=True), transient=True, disable=not sys.stderr.isatty(),
+    )
+    with bar:
+        task = bar.add_task("running", total=total)
+        tally = Tally()
+
+        def heard(result: Result) -> None:
+            tally.add(result.verdict)
+            bar.update(task, advance=1, description="running" if not tally.bad else f"running, {tally.headline.value}")
+
+        try:
+            report = run(selection, out, workers=workers, cases=cases, listener=heard)
+        except RunError as error:
+            raise click.ClickException(str(error)) from None
+    reports.print_text(console(), report, known=known)
+    if out is not None:
+        console().print(f"results: {out / 'results.jsonl'}", soft_wrap=True)
+    sys.exit(0 if reports.is_good(report) else 1)
+
+
+@main.command("report")
+@click.argument("results", type=click.Path(exists=True, path_type=Path))
+@click.option("--format", "form", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
+@click.option("--known", is_flag=True, help="List the known faults of Linux too (markdown always does).")
+def report_command(results: Path, form: str, known: bool) -> None:
+    """Render a results.jsonl, or the folder that has one. The exit status is that of the run."""
+    report = read(results)
+    if form == "markdown":
+        click.echo(reports.markdown(report), nl=False)
+    else:
+        reports.print_text(console(), report, known=known)
+    sys.exit(0 if reports.is_good(report) else 1)
+
+
+@main.command("replay")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--backend", "-b", metavar="ID", help="Only runs of this backend.")
+@click.option("--max-show", type=click.IntRange(min=0), default=20, show_default=True, help="Differences to print.")
+def replay_command(paths: tuple[Path, ...], backend: str | None, max_show: int) -> None:
+    """Replay recorded runs of real kernels on the models, and compare each result."""
+    from .replay.main import replay
+    from .replay.run import VectorError
+
+    shown = 0
+
+    def show(line: str) -> None:
+        nonlocal shown
+        shown += 1
+        if shown <= max_show:
+            click.echo(line)
+
+    try:
+        total = replay(paths, backend=backend, report=show)
+    except VectorError as error:
+        raise click.UsageError(str(error)) from None
+    if shown > max_show:
+        click.echo(f"… and {shown - max_show} more differences")
+    click.echo(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
+    sys.exit(1 if total.failed or not total.passed else 0)
+
+
+def _backend_json(record: BackendRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "summary": record.summary,
+        "source": list(record.source),
+        "kernel": record.kernel,
+        "proof": record.proof,
+        "p2pdma": record.p2pdma,
+        "walker": record.walker,
+        "stale": record.stale,
+        "machines": [{"name": config.name, "facts": config.facts} for config in record.machines],
+        "known": [
+            {"rule": known.rule, "source": known.source, "what": known.what, "machines": list(known.machines)}
+            for known in record.known
+        ],
+    }
+
+
+@main.command("backends")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def backends_command(as_json: bool) -> None:
+    """List the backends and their machines."""
+    records = list(known_backends().values())
+    if as_json:
+        click.echo(json.dumps([_backend_json(record) for record in records], indent=2, ensure_ascii=False))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("backend", "proof", "P2PDMA", "machines", "source"):
+        table.add_column(heading, no_wrap=heading != "machines")
+    for record in records:
+        names = ", ".join(config.name for config in record.machines)
+        table.add_row(
+            record.id, record.proof, "yes" if record.p2pdma else "no", names, record.source[0].split(":")[0]
+        )
+    console().print(table)
+
+
+def _rule_json(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.id,
+        "text": rule.text,
+        "level": rule.level,
+        "group": rule.group,
+        "since": rule.since,
+        "until": rule.until,
+        "source": {"file": rule.source.file, "symbol": rule.source.symbol, "sha256": rule.source.sha256},
+        "observe": rule.observe,
+        "applies_if": list(rule.applies_if),
+        "checks": list(rule.checks),
+        "saboteurs": list(rule.saboteurs),
+        "not_tested": rule.not_tested,
+    }
+
+
+@main.command("rules")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def rules_command(as_json: bool) -> None:
+    """List the rules; one without checks says why."""
+    rules = list(load_rules().values())
+    if as_json:
+        click.echo(json.dumps([_rule_json(rule) for rule in rules], indent=2, ensure_ascii=False))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("rule", no_wrap=True)
+    table.add_column("level", no_wrap=True)
+    table.add_column("text")
+    for rule in rules:
+        table.add_row(rule.id, rule.level, rule.text + (f" (not tested: {rule.not_tested})" if rule.not_tested else ""))
+    console().print(table)
+    tested = sum(1 for rule in rules if rule.checks)
+    console().print(f"{len(rules)} rules, {tested} with checks")
+
+
+def _explain_rule(rule: Rule) -> list[str]:
+    from .checks import checks
+
+    lines = [f"{rule.id} ({rule.level}, {rule.group})", "", f"    {rule.text}", "", f"source      {rule.source}"]
+    if rule.since or rule.until:
+        lines.append(f"kernels     {rule.since or 'all'} to {rule.until or 'now'}")
+    lines.append(f"applies if  {' and '.join(rule.applies_if) or 'always'}")
+    if rule.observe:
+        lines.append(f"observed    {rule.observe}")
+    for name in rule.checks:
+        summary = (checks()[name].__doc__ or "").strip().split("\n\n")[0]
+        lines.append(f"check       {name}: {' '.join(summary.split())}")
+    if rule.saboteurs:
+        lines.append(f"saboteurs   {', '.join(rule.saboteurs)}")
+    if rule.not_tested:
+        lines.append(f"not tested  {rule.not_tested}")
+    return lines
+
+
+@main.command("explain")
+@click.argument("what", metavar="RULE-OR-CASE")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
+def explain_command(what: str, seed: int, profile: Literal["quick", "full"]) -> None:
+    """Tell what a rule says and where it comes from; run a case again and tell what was seen."""
+    from .execute import run_case
+    from .selection import subject, suggest
+
+    rules = load_rules()
+    if ":" not in what:
+        if what.upper() not in rules:
+            raise SelectionError(f"there is no rule {what!r}{suggest(what.upper(), rules)}")
+        rule = rules[what.upper()]
+        click.echo("\n".join(_explain_rule(rule)))
+        if rule.checks:
+            click.echo(f"run it      dma-conformance run --rule {rule.id}")
+        return
+    case = Case.parse(what)
+    record = backend(case.backend)
+    config = machine(record, case.machine)
+    if case.route is None:
+        if case.what not in rules:
+            raise SelectionError(f"there is no rule {case.what!r}{suggest(case.what, rules)}")
+        click.echo("\n".join(_explain_rule(rules[case.what])))
+    else:
+        click.echo(f"{case.what}: what the core lets arrive (policy), and what happens if it does (mechanism)")
+    outcome = run_case(case, subject(case.backend, case.machine), seed, profile)
+    click.echo(f"\nbackend     {record.id}: {record.summary}")
+    click.echo(f"machine     {config.name}: {config.facts}")
+    if outcome.policy:
+        click.echo(f"policy      {outcome.policy}\nmechanism   {outcome.mechanism}")
+    click.echo(f"verdict     {outcome.verdict.value}{f' ({outcome.detail})' if outcome.detail else ''}")
+    click.echo(f"run it      pytest --pyargs conformance --dma-seed {seed} --dma-case {case.id}")
+    sys.exit(1 if outcome.verdict.bad else 0)

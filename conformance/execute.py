@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""Runs one case and comes to its verdict."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from dma_ops import DmaError, DmaFault, KernelBug
+
+from .axis import run_route
+from .checks import Bench, NotTested, Violation, checks
+from .facts import Subject, kernel_number, parse_fact
+from .rules import Rule, load_rules
+from .selection import Case
+from .verdict import Tally, Verdict
+
+UNSEEN = "known, but not seen here: "       # a known fault that is seen on none of its machines is stale
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A case's outcome: a line of results.jsonl. detail: the predicate, the reason, or what was seen."""
+
+    case: str
+    kind: Literal["rule", "route"]
+    what: str
+    backend: str
+    machine: str
+    api: str
+    verdict: Verdict
+    detail: str = ""
+    check: str = ""
+    policy: str = ""                    # of a route: what the core lets arrive
+    mechanism: str = ""                 # of a route: what happens if it does
+
+    def as_json(self) -> dict[str, Any]:
+        row = asdict(self)
+        row["verdict"] = self.verdict.value
+        return {"type": "case", **{key: value for key, value in row.items() if value != ""}}
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Result:
+        row = {key: value for key, value in row.items() if key != "type"}
+        return cls(**{**row, "verdict": Verdict(row["verdict"])})
+
+
+def result(case: Case, verdict: Verdict, detail: str = "", check: str = "", **route: str) -> Result:
+    return Result(
+        case.id, "route" if case.route else "rule", case.what, case.backend, case.machine, case.api, verdict, detail,
+        check, **route,
+    )
+
+
+def without_running(case: Case) -> Result | None:
+    """The result of a case that no run is needed for: a rule without checks."""
+    if case.route:
+        return None
+    rule = load_rules()[case.what]
+    return result(case, Verdict.NOT_TESTED, rule.not_tested) if rule.not_tested else None
+
+
+def inapplicable(rule: Rule, subject: Subject) -> str:
+    """The first predicate of the rule that does not hold, or ""."""
+    kernel = subject.machine.kernel
+    if rule.since and kernel < kernel_number(rule.since):
+        return f"kernel >= {rule.since}"
+    if rule.until and kernel >= kernel_number(rule.until):
+        return f"kernel < {rule.until}"
+    for fact in rule.applies_if:
+        if not parse_fact(fact)(subject):
+            return fact
+    return ""
+
+
+def guarded(function: Callable[[], object]) -> tuple[Verdict, str]:
+    """What a check's end means. An exception that no model raises is the suite's own fault."""
+    try:
+        function()
+    except Violation as violation:
+        return Verdict.FAIL, str(violation)
+    except NotTested as reason:
+        return Verdict.NOT_TESTED, str(reason)
+    except KernelBug as bug:
+        return Verdict.FAIL, f"the kernel would die: {bug}"
+    except (DmaError, DmaFault) as error:
+        return Verdict.FAIL, f"{type(error).__name__}: {error}"
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return Verdict.BROKEN, f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
+    return Verdict.PASS, ""
+
+
+def run_case(case: Case, subject: Subject, seed: int, profile: Literal["quick", "full"]) -> Result:
+    """Run a case on its own bench; the same seed gives the same result, wherever and after whatever it runs."""
+    if case.route:
+        return _run_route(case, subject, seed)
+    rule = load_rules()[case.what]
+    if rule.not_tested:
+        return result(case, Verdict.NOT_TESTED, rule.not_tested)
+    try:
+        missing = inapplicable(rule, subject)
+    except Exception as error:
+        return result(case, Verdict.BROKEN, f"a predicate cannot be evaluated: {error!r}")
+    if missing:
+        return result(case, Verdict.NOT_APPLICABLE, missing)
+    worst = (Verdict.NOT_TESTED, "", "")
+    seen = []
+    for name in rule.checks:
+        verdict, detail = guarded(lambda name=name: checks()[name](Bench(subject, f"{seed}:{case.id}:{name}", profile)))  # type: ignore[misc]
+        seen.append(verdict)
+        if not worst[2] or verdict.severity > worst[0].severity:
+            worst = verdict, detail, name
+    verdict, detail, name = worst
+    assert Tally(seen).headline == verdict
+    return _with_knowns(case, rule, subject, verdict, detail, name)
+
+
+def _with_knowns(case: Case, rule: Rule, subject: Subject, verdict: Verdict, detail: str, name: str) -> Result:
+    knowns = [
+        known
+        for known in subject.record.known
+        if known.rule == rule.id and (not known.machines or case.machine in known.machines)
+    ]
+    if not knowns:
+        return result(case, verdict, detail, name)
+    said = "; ".join(f"{known.what} ({known.source})" for known in knowns)
+    if verdict is Verdict.FAIL:
+        return result(case, Verdict.KNOWN, f"{said}; seen: {detail}", name)
+    if verdict is Verdict.PASS:
+        return result(case, verdict, f"{UNSEEN}{said}", name)
+    return result(case, verdict, detail, name)
+
+
+def _run_route(case: Case, subject: Subject, seed: int) -> Result:
+    outcome: list[tuple[str, str, str]] = []
+    verdict, detail = guarded(lambda: outcome.append(run_route(case.route or "", subject, f"{seed}:{case.id}")))
+    if not outcome:
+        return result(case, Verdict.BROKEN if verdict is Verdict.PASS else verdict, detail)
+    policy, mechanism, seen = outcome[0]
+    if mechanism == "absent":
+        verdict = Verdict.NOT_APPLICABLE
+    elif mechanism == "unsafe" and policy == "supported":
+        verdict = Verdict.FAIL
+    return result(case, verdict, seen, policy=policy, mechanism=mechanism)

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""The suite as a pytest plugin: the rule files are the test files, a case is an item.
+
+A worker of pytest-xdist that dies takes one case with it: the item's verdict is crashed, or timeout if its time was
+up, and a new worker goes on with the rest.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+
+from .execute import Result, result, run_case, without_running
+from .results import Writer
+from .selection import Case, Selection, SelectionError, parse_shard, subject
+from .verdict import Verdict
+
+RULES = Path(__file__).resolve().parent / "rules"
+TIME_LIMIT = 60                         # seconds for one case
+KEY = "dma_conformance"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("dma-conformance")
+    group.addoption("--dma-backend", action="append", default=[], help="a backend's id, a glob, or py:MODULE:OBJECT")
+    group.addoption("--dma-rule", action="append", default=[], help="a rule's id or a glob")
+    group.addoption("--dma-case", action="append", default=[], help="a case: RULE:BACKEND:MACHINE:legacy")
+    group.addoption("--dma-profile", choices=("quick", "full"), default="quick")
+    group.addoption("--dma-seed", type=int, default=0)
+    group.addoption("--dma-shard", default="1/1", help="I/N: the I-th of N parts")
+    group.addoption("--dma-out", default="", help="folder for results.jsonl and timings.json")
+    group.addoption("--dma-time-limit", type=int, default=TIME_LIMIT, help="seconds for one case")
+
+
+def selection_of(config: pytest.Config) -> Selection:
+    return Selection(
+        backends=tuple(config.getoption("dma_backend")),
+        rules=tuple(config.getoption("dma_rule")),
+        profile=config.getoption("dma_profile"),
+        seed=config.getoption("dma_seed"),
+        shard=parse_shard(config.getoption("dma_shard")),
+    )
+
+
+def cases_of(config: pytest.Config) -> list[Case]:
+    """The selected cases. Raises SelectionError, also if there are none."""
+    selection = selection_of(config)
+    names = {record.id for _, record in selection.records()}
+    only = {Case.parse(text).id for text in config.getoption("dma_case")}
+    cases = [case for case in selection.cases() if case.backend in names and (not only or case.id in only)]
+    if not cases:
+        raise SelectionError("no case is selected")
+    return cases
+
+
+class CaseFile(pytest.File):
+    """A file of rules, as the cases that its rules have; the routes of the P2P axis come with p2pdma.toml."""
+
+    def collect(self) -> Iterator[CaseItem]:
+        suite = self.config.stash[_SUITE]
+        for case in suite.by_file.get(self.path.name, ()):
+            yield CaseItem.from_parent(self, name=case.id, case=case)
+
+
+class CaseItem(pytest.Item):
+    def __init__(self, *, case: Case, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.case = case
+
+    def runtest(self) -> None:
+        suite = self.config.stash[_SUITE]
+        faulthandler.dump_traceback_later(suite.time_limit, exit=True, file=suite.hang_file)
+        try:
+            outcome = run_case(
+                self.case,
+                subject(suite.names[self.case.backend], self.case.machine),
+                suite.selection.seed,
+                suite.selection.profile,
+            )
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        self.user_properties.append((KEY, json.dumps(outcome.as_json())))
+        if outcome.verdict.bad:
+            raise BadVerdict(outcome)
+        if not outcome.verdict.observed:
+            pytest.skip(f"{outcome.verdict.value}: {outcome.detail}")
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, BadVerdict):
+            return f"{self.case.id}: {excinfo.value}"
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        return self.path, None, self.case.id
+
+
+class BadVerdict(Exception):
+    def __init__(self, outcome: Result) -> None:
+        super().__init__(f"{outcome.verdict.value}: {outcome.detail}")
+
+
+class Suite:
+    """One run, in the controller and in each worker."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.selection = selection_of(config)
+        self.cases = cases_of(config)
+        self.names = {record.id: name for name, record in self.selection.records()}
+        self.time_limit: int = config.getoption("dma_time_limit")
+        self.is_worker = hasattr(config, "workerinput")
+        self.by_file: dict[str, list[Case]] = {}
+        from .rules import load_rules
+
+        rules = load_rules()
+        for case in self.cases:
+            if without_running(case) is None:
+                self.by_file.setdefault("p2pdma.toml" if case.route else rules[case.what].file, []).append(case)
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        self.folder = Path(config.workerinput["dma_folder"] if hasattr(config, "workerinput") else tempfile.mkdtemp())
+        self.hang_file: TextIO = (self.folder / f"{worker}.hang").open("w")
+        self.writer: Writer | None = None
+        self.stream: TextIO | None = None
+        self.timings: dict[str, float] = {}
+        self.by_id = {case.id: case for case in self.cases}
+        self.out = Path(config.getoption("dma_out")) if config.getoption("dma_out") else None
+        self.listener: Any = None
+
+    def start(self) -> None:
+        """In the controller: open the file, and write what needs no run."""
+        if self.out is not None:
+            self.out.mkdir(parents=True, exist_ok=True)
+            self.stream = (self.out / "results.jsonl").open("w", encoding="utf-8")
+        self.writer = Writer(self.stream, self.selection, [case.id for case in self.cases])
+        for case in self.cases:
+            known = without_running(case)
+            if known is not None:
+                self.writer.add(known)
+
+    def took(self, report: pytest.TestReport) -> None:
+        assert self.writer is not None
+        name = report.nodeid.rpartition("::")[2]
+        case = self.by_id.get(name)
+        if case is None or name in self.writer.results:
+            return
+        row = dict(report.user_properties).get(KEY)
+        if isinstance(row, str):
+            outcome = Result.from_json(json.loads(row))
+        elif report.when == "call" or report.failed:
+            outcome = self._lost(case, report)
+        else:
+            return
+        self.timings[name] = round(report.duration, 6)
+        self.writer.add(outcome)
+        if self.listener is not None:
+            self.listener(outcome)
+
+    def _lost(self, case: Case, report: pytest.TestReport) -> Result:
+        """The result of a case whose worker did not live to tell it."""
+        node = getattr(report, "node", None)
+        if node is None:
+            return result(case, Verdict.BROKEN, str(report.longreprtext).strip().splitlines()[-1])
+        hang = self.folder / f"{node.gateway.id}.hang"
+        if hang.exists() and hang.stat().st_size:
+            return result(case, Verdict.TIMEOUT, f"not done after {self.time_limit} s")
+        return result(case, Verdict.CRASHED, "the worker process died")
+
+    def finish(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        if self.stream is not None and self.out is not None:
+            self.stream.close()
+            (self.out / "timings.json").write_text(json.dumps(dict(sorted(self.timings.items())), indent=0) + "\n")
+        self.hang_file.close()
+        if not self.is_worker:
+            for path in self.folder.iterdir():
+                path.unlink()
+            self.folder.rmdir()
+
+
+_SUITE = pytest.StashKey[Suite]()
+
+
+class Recorder:
+    """In the controller: takes every report, and tells each new worker where to leave word if its time is up."""
+
+    def __init__(self, suite: Suite) -> None:
+        self.suite = suite
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.suite.took(report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput["dma_folder"] = str(self.suite.folder)
+
+
+def suite_of(config: pytest.Config) -> Suite:
+    return config.stash[_SUITE]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("dma_backend", None) is None:       # a conftest that was found too late to add options
+        return
+    try:
+        suite = Suite(config)
+    except SelectionError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[_SUITE] = suite
+    if not suite.is_worker:
+        suite.start()
+        config.pluginmanager.register(Recorder(suite), "dma-conformance-recorder")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    suite = config.stash.get(_SUITE, None)
+    if suite is not None:
+        suite.finish()
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseFile | None:
+    if file_path.suffix == ".toml" and file_path.resolve().parent == RULES and _SUITE in parent.config.stash:
+        return CaseFile.from_parent(parent, path=file_path)
+    return None

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: MIT
+"""Renders a report: the matrix of backends and groups of rules, the routes of P2PDMA, and what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .execute import Result
+from .results import Report
+from .rules import load_rules
+from .selection import ROUTES, route_id
+from .verdict import Tally, Verdict
+
+WORDS = {
+    Verdict.CRASHED: "CRASHED",
+    Verdict.TIMEOUT: "TIMEOUT",
+    Verdict.BROKEN: "BROKEN",
+    Verdict.FAIL: "FAIL",
+    Verdict.KNOWN: "known",
+    Verdict.WAIVED: "waived",
+    Verdict.PASS: "ok",
+    Verdict.NOT_TESTED: "untested",
+    Verdict.NOT_APPLICABLE: "n/a",
+}
+STYLES = {
+    Verdict.CRASHED: "bold red",
+    Verdict.TIMEOUT: "bold red",
+    Verdict.BROKEN: "bold magenta",
+    Verdict.FAIL: "bold red",
+    Verdict.KNOWN: "yellow",
+    Verdict.WAIVED: "yellow",
+    Verdict.PASS: "green",
+    Verdict.NOT_TESTED: "dim",
+    Verdict.NOT_APPLICABLE: "dim",
+}
+ROUTE_STYLES = {"native": "green", "fallback": "cyan", "refused": "blue", "unsafe": "bold red", "–": "dim"}
+_MECHANISMS = ("unsafe", "fallback", "native", "refused", "absent")     # which one speaks for several machines
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one cell says: words that can be read without colour, and a style."""
+
+    text: str
+    style: str = ""
+
+
+@dataclass(slots=True)
+class Matrix:
+    """Rows of cells under headings."""
+
+    title: str
+    headings: list[str]
+    rows: list[tuple[str, list[Cell]]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule that one backend does not keep, on some of its machines."""
+
+    result: Result
+    machines: tuple[str, ...]
+
+    @property
+    def where(self) -> str:
+        shown = ", ".join(self.machines[:3])
+        return shown + (f" and {len(self.machines) - 3} more" if len(self.machines) > 3 else "")
+
+
+def cell(tally: Tally) -> Cell:
+    head = tally.headline
+    word = WORDS[head]
+    if head.bad or head in (Verdict.KNOWN, Verdict.WAIVED):
+        word = f"{word} {tally[head]}"
+    return Cell(word, STYLES[head])
+
+
+def route_cell(results: Sequence[Result]) -> Cell:
+    """policy / mechanism, or the mechanism alone where the policy lets P2P memory arrive."""
+    if not results:
+        return Cell("–", ROUTE_STYLES["–"])
+    if any(not result.mechanism for result in results):
+        return cell(Tally(result.verdict for result in results))
+    mechanism = min((result.mechanism for result in results), key=_MECHANISMS.index)
+    word = "–" if mechanism == "absent" else mechanism
+    if results[0].policy == "supported":
+        return Cell(word, ROUTE_STYLES[word])
+    return Cell(f"refused / {word}", ROUTE_STYLES["refused"])
+
+
+def _groups(prefix: str) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for rule in load_rules().values():
+        if rule.id.startswith(prefix):
+            groups.setdefault(rule.group, []).append(rule.id)
+    return groups
+
+
+def matrices(report: Report) -> list[Matrix]:
+    """The DMA API by groups of rules; PCI P2PDMA by groups and routes. Groups of which nothing ran are left out."""
+    backends = list(report.header["backends"])
+    made = []
+    for prefix, title in (("DMA", "DMA API"), ("P2P", "PCI P2PDMA")):
+        groups = _groups(prefix)
+        tallies: dict[tuple[str, str], Tally] = {}
+        for result in report.results:
+            for group, ids in groups.items():
+                if result.what in ids:
+                    tallies.setdefault((result.backend, group), Tally()).add(result.verdict)
+        shown = [
+            group
+            for group in groups
+            if any(verdict.observed for name in backends for verdict in tallies.get((name, group), Tally()))
+        ]
+        if shown:
+            matrix = Matrix(title, shown)
+            for name in backends:
+                matrix.rows.append((name, [cell(tallies.get((name, group), Tally())) for group in shown]))
+            made.append(matrix)
+    routes = [result for result in report.results if result.kind == "route"]
+    if routes:
+        matrix = Matrix("P2P routes: policy / mechanism", list(ROUTES))
+        for name in backends:
+            mine = {route: [r for r in routes if r.backend == name and r.what == route_id(route)] for route in ROUTES}
+            matrix.rows.append((name, [route_cell(mine[route]) for route in ROUTES]))
+        made.append(matrix)
+    return made
+
+
+def findings(results: Iterable[Result], *verdicts: Verdict) -> list[Finding]:
+    """What came to one of the verdicts, one per backend and rule, with the machines that showed it."""
+    found: dict[tuple[str, str, Verdict], list[Result]] = {}
+    for result in results:
+        if result.verdict in verdicts:
+            found.setdefault((result.what, result.backend, result.verdict), []).append(result)
+    return [Finding(rows[0], tuple(row.machine for row in rows)) for rows in found.values()]
+
+
+def is_good(report: Report) -> bool:
+    """Complete, something was observed, nothing failed that is not known, and no known fault is stale."""
+    tally = Tally(result.verdict for result in report.results)
+    stale = report.footer.get("stale_knowns", []) if report.footer else []
+    return not report.truncated and not tally.bad and not stale and any(verdict.observed for verdict in tally)
+
+
+def closing(report: Report) -> list[str]:
+    """The last lines: counts, and whatever makes the run's status 1 beside failures."""
+    tally = Tally(result.verdict for result in report.results)
+    lines = [f"{tally.total} cases: {tally}"]
+    if report.truncated:
+        lines.append("the file has no footer: the run was cut short, and cases are missing")
+    for stale in (report.footer or {}).get("stale_knowns", []):
+        lines.append(f"stale known: {stale} is documented as a fault, but no machine shows it")
+    if not any(verdict.observed for verdict in tally):
+        lines.append("nothing was observed, so this is no pass")
+    return lines
+
+
+def _table(matrix: Matrix) -> Table:
+    table = Table(title=matrix.title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table.add_column("backend", no_wrap=True)
+    for heading in matrix.headings:
+        table.add_column(heading, no_wrap=True)
+    for name, cells in matrix.rows:
+        table.add_row(name, *(Text(one.text, style=one.style) for one in cells))
+    return table
+
+
+def text(report: Report, *, known: bool = False) -> RenderableType:
+    """For a terminal. known: list the known faults too."""
+    parts: list[RenderableType] = []
+    for matrix in matrices(report):
+        parts += [_table(matrix), Text()]
+    kinds = [verdict for verdict in Verdict if verdict.bad] + ([Verdict.KNOWN] if known else [])
+    for finding in findings(report.results, *kinds):
+        result = finding.result
+        line = Text(f"{WORDS[result.verdict]} {result.what} {result.backend}", style=STYLES[result.verdict])
+        line.append(f" on {finding.where}: {result.detail}", style="default")
+        parts += [line, Text(f"    dma-conformance explain {result.case}", style="dim")]
+    parts += [Text(line) for line in closing(report)]
+    return Group(*parts)
+
+
+def _escape(words: str) -> str:
+    return words.replace("|", "\\|").replace("<", "&lt;")
+
+
+def markdown(report: Report) -> str:
+    """For a forge's comment or job summary."""
+    head = report.header
+    out = [f"# dma-conformance {head['version']}: {head['profile']}, seed {head['seed']}", ""]
+    for matrix in matrices(report):
+        out += [f"## {matrix.title}", "", "| backend | " + " | ".join(matrix.headings) + " |"]
+        out.append("|---" * (len(matrix.headings) + 1) + "|")
+        out += [f"| {name} | " + " | ".join(one.text for one in cells) + " |" for name, cells in matrix.rows]
+        out.append("")
+    for title, verdicts in (
+        ("Failures", [verdict for verdict in Verdict if verdict.bad]),
+        ("Known faults of Linux", [Verdict.KNOWN]),
+    ):
+        rows = findings(report.results, *verdicts)
+        if rows:
+            out += [f"## {title}", "", "| verdict | rule | backend | machines | seen |", "|---|---|---|---|---|"]
+            out += [
+                f"| {row.result.verdict.value} | {row.result.what} | {row.result.backend} | {row.where} "
+                f"| {_escape(row.result.detail)} |"
+                for row in rows
+            ]
+            out.append("")
+    return "\n".join([*out, *closing(report), ""])
+
+
+def print_text(console: Console, report: Report, *, known: bool = False) -> None:
+    console.print(text(report, known=known), soft_wrap=True)

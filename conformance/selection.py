@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: MIT
+"""Which backends and rules a run is about, and the cases that follow."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import importlib
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Literal
+
+from arch import BackendRecord, MachineConfig, backends
+
+from .rules import Rule, load_rules
+
+if TYPE_CHECKING:
+    from .facts import Subject
+
+Api = Literal["legacy"]
+APIS: tuple[Api, ...] = ("legacy",)
+ROUTES = ("host memory", "same switch", "host bridge", "blocked", "mixed list")
+GROUP = "dma_conformance.backends"
+
+
+class SelectionError(ValueError):
+    """A request that names what is not there; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A rule, or a route of the P2P axis, on a backend's machine through one of the two APIs."""
+
+    what: str                           # the id of a rule, or "route/NAME"
+    backend: str
+    machine: str
+    api: Api = "legacy"
+
+    @property
+    def id(self) -> str:
+        return f"{self.what}:{self.backend}:{self.machine}:{self.api}"
+
+    @property
+    def route(self) -> str | None:
+        return self.what.removeprefix("route/") if self.what.startswith("route/") else None
+
+    @classmethod
+    def parse(cls, text: str) -> Case:
+        """The case that an id stands for. Raises SelectionError."""
+        parts = text.split(":")
+        if len(parts) != 4 or parts[3] not in APIS:
+            raise SelectionError(f"{text!r} is no case; a case is RULE:BACKEND:MACHINE:legacy")
+        return cls(parts[0], parts[1], parts[2], "legacy")
+
+
+def route_id(route: str) -> str:
+    return f"route/{route.replace(' ', '-')}"
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.4)
+    return f"; did you mean {', '.join(near)}?" if near else ""
+
+
+@cache
+def known_backends() -> dict[str, BackendRecord]:
+    """The reference library's backends and those of installed packages, by id."""
+    found = dict(backends())
+    for point in entry_points(group=GROUP):
+        record = point.load()
+        if not isinstance(record, BackendRecord):
+            raise SelectionError(f"the entry point {point.name} of {GROUP} is no BackendRecord")
+        if record.id in found:
+            raise SelectionError(f"the entry point {point.name} of {GROUP} calls itself {record.id}, which is taken")
+        found[record.id] = record
+    return found
+
+
+@cache
+def backend(name: str) -> BackendRecord:
+    """A backend by its id, or "py:MODULE:OBJECT". Raises SelectionError."""
+    if name.startswith("py:"):
+        module, _, attribute = name.removeprefix("py:").partition(":")
+        if not module or not attribute:
+            raise SelectionError(f"{name!r} is not py:MODULE:OBJECT")
+        try:
+            record = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise SelectionError(f"backend {name!r} cannot be loaded: {error}") from None
+        if not isinstance(record, BackendRecord):
+            raise SelectionError(f"{name!r} is a {type(record).__name__}, not a BackendRecord")
+        return record
+    if name not in known_backends():
+        raise SelectionError(f"there is no backend {name!r}{suggest(name, known_backends())}")
+    return known_backends()[name]
+
+
+def machine(record: BackendRecord, name: str) -> MachineConfig:
+    """One of a backend's machines. Raises SelectionError."""
+    for config in record.machines:
+        if config.name == name:
+            return config
+    names = [config.name for config in record.machines]
+    raise SelectionError(f"backend {record.id} has no machine {name!r}{suggest(name, names)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to run. backends and rules are names, globs or "py:…", empty for all; shard is (I, N) with 1 <= I <= N."""
+
+    backends: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    profile: Literal["quick", "full"] = "quick"
+    seed: int = 0
+    shard: tuple[int, int] = (1, 1)
+
+    def records(self) -> list[tuple[str, BackendRecord]]:
+        """(the name it was asked for by, record), in order of ids. Raises SelectionError."""
+        chosen: dict[str, tuple[str, BackendRecord]] = {}
+        for name in self.backends or ("*",):
+            if any(c in name for c in "*?["):
+                names = fnmatch.filter(known_backends(), name)
+                if not names:
+                    raise SelectionError(f"no backend matches {name!r}")
+            else:
+                names = [name]
+            for one in names:
+                record = backend(one)
+                chosen[record.id] = (one, record)
+        return [chosen[key] for key in sorted(chosen)]
+
+    def chosen_rules(self) -> list[Rule]:
+        """In the order of the rule files. Raises SelectionError."""
+        rules = load_rules()
+        wanted: set[str] = set()
+        for name in self.rules or ("*",):
+            matching = fnmatch.filter(rules, name.upper() if name != "*" else name)
+            if not matching:
+                raise SelectionError(f"no rule is called or matches {name!r}{suggest(name.upper(), rules)}")
+            wanted.update(matching)
+        return [rule for key, rule in rules.items() if key in wanted]
+
+    @property
+    def with_routes(self) -> bool:
+        """The P2P axis belongs to a run of all rules, or of P2P rules."""
+        return not self.rules or any(name.upper().startswith("P2P") for name in self.rules)
+
+    def cases(self) -> list[Case]:
+        """All cases of this shard, in the order of the results: by backend, machine, then rule and route."""
+        return [case for case in self._all() if zlib.crc32(case.id.encode()) % self.shard[1] == self.shard[0] - 1]
+
+    def _all(self) -> Iterator[Case]:
+        rules = self.chosen_rules()
+        for _, record in self.records():
+            for config in record.machines:
+                for rule in rules:
+                    yield Case(rule.id, record.id, config.name)
+                if self.with_routes:
+                    for route in ROUTES:
+                        yield Case(route_id(route), record.id, config.name)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """"2/3" as (2, 3). Raises SelectionError."""
+    first, _, last = text.partition("/")
+    if not first.isdigit() or not last.isdigit() or not 1 <= int(first) <= int(last):
+        raise SelectionError(f"{text!r} is no shard; one is I/N with I from 1 to N")
+    return int(first), int(last)
+
+
+@cache
+def subject(record_name: str, machine_name: str) -> Subject:
+    """The backend on the machine, whose facts are found out once per process."""
+    from .facts import Subject
+
+    record = backend(record_name)
+    return Subject(record, machine(record, machine_name))
+
+
+def check_globs(names: Sequence[str]) -> tuple[str, ...]:
+    """A comma inside a name separates names as well."""
+    return tuple(part for name in names for part in name.split(",") if part)
