@@ -14,7 +14,7 @@ cdef list gather_pages(Machine machine, u64 count, u64 orders):
     cdef list pages = []
     cdef unsigned int order
     cdef phys_addr_t block = PHYS_NONE
-    orders &= (2 << MAX_ORDER) - 1
+    orders &= (1 << MAX_ORDER) - 1      # the page allocator has no larger block
     while count:
         while orders > count:
             orders &= ~(<u64>1 << (orders.bit_length() - 1))

@@ -3,8 +3,10 @@
 
 from ._records_direct import RECORDS as _DIRECT
 from ._records_dummy import RECORDS as _DUMMY
+from ._records_iommu import RECORDS as _IOMMU
 
 RECORDS = (
     *_DIRECT,
     *_DUMMY,
+    *_IOMMU,
 )

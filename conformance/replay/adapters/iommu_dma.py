@@ -31,7 +31,7 @@ class IommuDma(Direct):
 
     def setup(self) -> None:
         super().setup()
-        groups = dict(match.groups() for line in self.run.environment if (match := _GROUP.match(line)))
+        groups = {match[1]: match[2] for line in self.run.environment if (match := _GROUP.match(line))}
         lazy, windows, regions = self.first_info()
         self.tables: dict[str, IommuDmaOps] = {}
         for dev in self.devices.values():
@@ -86,9 +86,10 @@ class IommuDma(Direct):
 
     def translate(self, slot: Slot, address: int) -> int:
         """The recorder asked iommu_iova_to_phys(), which does not look at permissions: read, or else write."""
+        ops = slot.dev.dma_ops if slot.dev.dma_ops is not None else slot.dev.direct
         for write in (False, True):
             try:
-                return int(slot.dev.dma_ops.walker.lookup(slot.dev, address, write)[0])
+                return int(ops.walker.lookup(slot.dev, address, write)[0])
             except DmaFault:
                 pass
         return 0

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""The record of iommu_dma_ops, over each IOMMU whose format is modelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from arch.record import BackendRecord, Known, MachineConfig
+from dma_ops import Device, Machine
+from dma_ops.iommu import IommuDomain
+from dma_ops.iommu_virtio import VirtioDomain
+from dma_ops.pgtable_amd_v1 import AmdV1Domain
+from dma_ops.pgtable_lpae import LpaeDomain
+from dma_ops.pgtable_vtd import VtdDomain
+from dma_ops.swiotlb import swiotlb_init
+
+from .dma_iommu import IommuDmaOps
+
+MB, GB = 1 << 20, 1 << 30
+Q35_WINDOWS = ((0xA0000, 0xBFFFF), (0x80000000, 0xAFFFFFFF), (0xC0000000, 0xFEBFFFFF), (0x100000000, 0x8FFFFFFFF))
+Q35_MSI = (0xFEE00000, 1 * MB, 3)
+AMD_HT = (0xFD00000000, 0x300000000, 2)
+VIRT_WINDOWS = ((0x10000000, 0x3EFEFFFF), (0x8000000000, 0xFFFFFFFFFF))
+VIRT_MSI = (0x8000000, 1 * MB, 4)
+
+
+def x86_64(name: str, iommu: str, *, lazy: bool = False, untrusted: bool = False, kernel: int = 601) -> Device:
+    """QEMU's q35 with 2 GiB of RAM. iommu: "intel", "amd" or "virtio"."""
+    machine = Machine(name, arch="x86_64", ram=[(0x1000, 0x9F000), (0x100000, 2 * GB)], pci_p2pdma=True, kernel=kernel)
+    dev = Device("0000:00:04.0", machine)
+    domain: IommuDomain
+    if iommu == "intel":
+        domain = VtdDomain(machine, 39)
+    elif iommu == "amd":
+        domain = AmdV1Domain(machine)
+    else:
+        domain = VirtioDomain(machine)
+    if untrusted:
+        dev.untrusted = True
+        dev.io_tlb_mem = swiotlb_init(machine)
+    regions = (Q35_MSI, AMD_HT) if iommu == "amd" else (Q35_MSI,)
+    IommuDmaOps(domain, dev, windows=Q35_WINDOWS, regions=regions, lazy=lazy)
+    return dev
+
+
+def arm64(name: str, *, page_shift: int = 12, coherent: bool = True, lazy: bool = False) -> Device:
+    """QEMU's virt with 1 GiB of RAM behind an SMMUv3 of 44 output bits, 4 KiB granules."""
+    machine = Machine(name, arch="arm64", page_shift=page_shift, ram=[(GB, 2 * GB)], zone_dma_bits=32,
+                      pci_p2pdma=True, cached=not coherent)
+    dev = Device("0000:00:01.0", machine, coherent=coherent)
+    IommuDmaOps(LpaeDomain(machine, 48, 44), dev, windows=VIRT_WINDOWS, regions=(VIRT_MSI,), lazy=lazy)
+    return dev
+
+
+def config(name: str, facts: str, build: Callable[..., Device], *args: object, **kwargs: object) -> MachineConfig:
+    return MachineConfig(name, facts, partial(build, name, *args, **kwargs))
+
+
+UNTRUSTED = ("intel-untrusted",)
+NONCOHERENT = ("smmuv3-noncoherent",)
+
+RECORDS = (
+    BackendRecord(
+        id="iommu_dma_ops",
+        ops=IommuDmaOps,
+        source=("drivers/iommu/dma-iommu.c: all but the MSI pages", "drivers/iommu/iova.c: all of it",
+                "drivers/iommu/iommu.c: iommu_map, iommu_map_sg, iommu_unmap and what they call"),
+        machines=(
+            config("intel", "VT-d of 39 bits, strict", x86_64, "intel"),
+            config("intel-lazy", "VT-d of 39 bits, flush queue", x86_64, "intel", lazy=True),
+            config("intel-untrusted", "VT-d of 39 bits, a device outside the case, bounce pool", x86_64, "intel",
+                   untrusted=True),
+            config("amd", "AMD v1 tables, strict", x86_64, "amd"),
+            config("virtio", "virtio-iommu", x86_64, "virtio"),
+            config("smmuv3", "SMMUv3, 48 bits in and 44 out", arm64),
+            config("smmuv3-lazy", "SMMUv3, flush queue", arm64, lazy=True),
+            config("smmuv3-noncoherent", "SMMUv3, device does not snoop", arm64, coherent=False),
+            config("smmuv3-64k", "SMMUv3 with 4 KiB granules, 64 KiB pages", arm64, page_shift=16),
+        ),
+        p2pdma=True,
+        walker="VtdWalker, AmdV1Walker, LpaeWalker, VirtioWalker",
+        proof="recorded",
+        known=(
+            Known("DMA-08", "drivers/iommu/dma-iommu.c: __finalise_sg",
+                  "once a segment is longer than max_seg, because an entry is, an unsigned difference wraps and every "
+                  "entry that begins at a granule is joined to it"),
+            Known("DMA-12", "drivers/iommu/dma-iommu.c: __invalidate_sg",
+                  "a failed map of a list that was mapped before: entries behind the failing one get the stale dma "
+                  "address added to their offset and the stale dma length for their own"),
+            Known("DMA-13", "drivers/iommu/dma-iommu.c: iommu_dma_unmap_sg",
+                  "a list that begins with a zero-length entry is never unmapped: its range stays allocated"),
+            Known("DMA-27", "drivers/iommu/iova.c: iova_rcache_get",
+                  "a request larger than the mask allows takes any cached range of its size, wherever it lies"),
+            Known("DMA-30", "drivers/iommu/dma-iommu.c: iommu_dma_alloc_remap",
+                  "gathered pages get a vmalloc address, which is aligned to a page and no more"),
+            Known("DMA-36", "drivers/iommu/dma-iommu.c: __iommu_dma_map",
+                  "a min_align_mask above the IOMMU's granule is ignored (6.12 refuses to map single pages then)"),
+            Known("DMA-41", "drivers/iommu/dma-iommu.c: iommu_dma_map_sg",
+                  "a zero-length entry that is granule-aligned and does not lead pads up to the segment boundary: "
+                  "-ENOMEM where no 4 GiB are left"),
+            Known("P2P-41", "drivers/iommu/dma-iommu.c: iommu_dma_map_sg_swiotlb",
+                  "an untrusted client's P2P pages are mapped without a look at the route", UNTRUSTED),
+            Known("P2P-44", "drivers/iommu/dma-iommu.c: iommu_dma_map_page",
+                  "an untrusted client's P2P pages that do not fill granules are bounced", UNTRUSTED),
+            Known("P2P-45", "drivers/iommu/dma-iommu.c: iommu_dma_sync_sg_for_device, iommu_dma_sync_sg_for_cpu",
+                  "P2P entries get cache maintenance like RAM", NONCOHERENT),
+            Known("P2P-46", "drivers/iommu/dma-iommu.c: iommu_dma_map_sg",
+                  "a bus address is not compared with any mask or limit"),
+            Known("P2P-53", "drivers/iommu/dma-iommu.c: iommu_dma_sync_sg_for_device, iommu_dma_sync_sg_for_cpu",
+                  "the CPU side of bus-address entries is synced", NONCOHERENT),
+        ),
+    ),
+)
