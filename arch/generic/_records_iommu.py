@@ -58,7 +58,10 @@ def config(name: str, facts: str, build: Callable[..., Device], *args: object, *
 
 
 UNTRUSTED = ("intel-untrusted",)
-NONCOHERENT = ("smmuv3-noncoherent",)
+
+# everything that a look at the route would give: the untrusted device's path takes none (iommu_dma_map_sg_swiotlb)
+ROUTELESS = ("P2P-10", "P2P-24", "P2P-34", "P2P-35", "P2P-36", "P2P-37", "P2P-38", "P2P-39", "P2P-40", "P2P-41",
+             "P2P-42", "P2P-43", "P2P-44", "P2P-47", "P2P-52", "P2P-53")
 
 RECORDS = (
     BackendRecord(
@@ -85,30 +88,25 @@ RECORDS = (
             Known("DMA-08", "drivers/iommu/dma-iommu.c: __finalise_sg",
                   "once a segment is longer than max_seg, because an entry is, an unsigned difference wraps and every "
                   "entry that begins at a granule is joined to it"),
-            Known("DMA-12", "drivers/iommu/dma-iommu.c: __invalidate_sg",
+            Known("DMA-14", "drivers/iommu/dma-iommu.c: __invalidate_sg",
                   "a failed map of a list that was mapped before: entries behind the failing one get the stale dma "
                   "address added to their offset and the stale dma length for their own"),
-            Known("DMA-13", "drivers/iommu/dma-iommu.c: iommu_dma_unmap_sg",
-                  "a list that begins with a zero-length entry is never unmapped: its range stays allocated"),
-            Known("DMA-27", "drivers/iommu/iova.c: iova_rcache_get",
-                  "a request larger than the mask allows takes any cached range of its size, wherever it lies"),
             Known("DMA-30", "drivers/iommu/dma-iommu.c: iommu_dma_alloc_remap",
                   "gathered pages get a vmalloc address, which is aligned to a page and no more"),
             Known("DMA-36", "drivers/iommu/dma-iommu.c: __iommu_dma_map",
                   "a min_align_mask above the IOMMU's granule is ignored (6.12 refuses to map single pages then)"),
             Known("DMA-41", "drivers/iommu/dma-iommu.c: iommu_dma_map_sg",
                   "a zero-length entry that is granule-aligned and does not lead pads up to the segment boundary: "
-                  "-ENOMEM where no 4 GiB are left"),
-            Known("P2P-41", "drivers/iommu/dma-iommu.c: iommu_dma_map_sg_swiotlb",
-                  "an untrusted client's P2P pages are mapped without a look at the route", UNTRUSTED),
-            Known("P2P-44", "drivers/iommu/dma-iommu.c: iommu_dma_map_page",
-                  "an untrusted client's P2P pages that do not fill granules are bounced", UNTRUSTED),
+                  "-ENOMEM where no 4 GiB are left; a list that begins with one is never given back by unmap_sg"),
+            Known("DMA-42", "drivers/iommu/dma-iommu.c: iommu_dma_get_merge_boundary",
+                  "promises merging to an untrusted device, whose lists are mapped entry by entry", UNTRUSTED),
             Known("P2P-45", "drivers/iommu/dma-iommu.c: iommu_dma_sync_sg_for_device, iommu_dma_sync_sg_for_cpu",
-                  "P2P entries get cache maintenance like RAM", NONCOHERENT),
+                  "where the device does not snoop, P2P entries get cache maintenance like RAM"),
             Known("P2P-46", "drivers/iommu/dma-iommu.c: iommu_dma_map_sg",
                   "a bus address is not compared with any mask or limit"),
-            Known("P2P-53", "drivers/iommu/dma-iommu.c: iommu_dma_sync_sg_for_device, iommu_dma_sync_sg_for_cpu",
-                  "the CPU side of bus-address entries is synced", NONCOHERENT),
+            *(Known(rule, "drivers/iommu/dma-iommu.c: iommu_dma_map_sg_swiotlb, iommu_dma_map_page",
+                    "an untrusted client's P2P pages are mapped as RAM, or bounced where they do not fill granules, "
+                    "without a look at the route", UNTRUSTED) for rule in ROUTELESS),
         ),
     ),
 )
