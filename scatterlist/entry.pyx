@@ -132,7 +132,8 @@ cdef scatterlist *as_data(object sg) except NULL:
     if isinstance(sg, SgEntry):
         return (<SgEntry>sg).data()
     if isinstance(sg, SgTable):
-        (<SgTable>sg).first()
+        if (<SgTable>sg).sgt.sgl == &(<SgTable>sg).none[0]:
+            raise ValueError("this table has no list (never allocated, or freed)")
         return (<SgTable>sg).sgt.sgl
     raise TypeError(f"an SgTable or SgEntry is needed, not {type(sg).__name__}")
 
@@ -364,12 +365,12 @@ def sg_chain(prv, u32 prv_nents, SgTable sgl not None):
     cdef scatterlist *first = as_any(prv)
     cdef SgTable table = table_of(prv)
     sgl.first()
+    if reaches(sgl, table):
+        raise ValueError("a circular list: Linux would walk it for ever")
     if prv_nents < 1 or prv_nents > slots_from(table, first):
         raise ValueError(f"entry {prv_nents} is out of bounds")
     if first + prv_nents - 1 == table.sgt.sgl or core.sg_nents(table.sgt.sgl) < 2:
         raise ValueError("the first entry of a list cannot be a link")
-    if reaches(sgl, table):
-        raise ValueError("a circular list: Linux would walk it for ever")
     core.sg_chain(first, prv_nents, sgl.sgt.sgl)
     table.held.append(sgl)
     sgl.exports += 1

@@ -9,7 +9,7 @@ one allocation for all arrays, and one loop per array that writes whole entries.
 from array import array
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.errno cimport EFAULT, EINVAL, ENOMEM, EOPNOTSUPP
+from libc.errno cimport EFAULT, EINVAL, ENOMEM, EOPNOTSUPP, ERANGE
 from libc.string cimport memset
 
 from scatterlist.core cimport (
@@ -48,21 +48,32 @@ cdef inline bint mergeable(const sg_pages_how *how, u64 before, u64 page) noexce
     return pgmap_of(how, page << how.unit_shift) == pgmap_of(how, before << how.unit_shift)
 
 
+cdef inline bint valid(u64 bits, const sg_pages_how *how) noexcept nogil:
+    """Whether all pages are possible, given all their bits."""
+    if how.unit_shift:
+        return bits >> (64 - how.unit_shift) == 0
+    return bits & ((<u64>1 << how.page_shift) - 1) == 0
+
+
 cdef size_t count_chunks(const u64 *pages, unsigned int n, unsigned int max_pages,
                          const sg_pages_how *how) noexcept nogil:
+    """The entries that n pages make; 0 if one of them is not a frame's address, or no frame number."""
+    cdef u64 bits = pages[0]
     cdef u64 step = 1 if how.unit_shift else <u64>1 << how.page_shift
     cdef size_t chunks = 1
     cdef unsigned int i, run = 1
     if how.n_pgmaps == 0 and max_pages >= n:
         for i in range(1, n):
+            bits |= pages[i]
             chunks += pages[i] != pages[i - 1] + step
-        return chunks
+        return chunks if valid(bits, how) else 0
     for i in range(1, n):
+        bits |= pages[i]
         if run >= max_pages or not mergeable(how, pages[i - 1], pages[i]):
             chunks += 1
             run = 0
         run += 1
-    return chunks
+    return chunks if valid(bits, how) else 0
 
 
 cdef struct cursor:
@@ -110,16 +121,6 @@ cdef void fill(scatterlist *s, size_t n, cursor *at, const sg_pages_how *how) no
     at.size = size
 
 
-cdef bint pages_valid(const u64 *pages, unsigned int n, const sg_pages_how *how) noexcept nogil:
-    cdef u64 bits = 0
-    cdef unsigned int i
-    for i in range(n):
-        bits |= pages[i]
-    if how.unit_shift:
-        return bits >> (64 - how.unit_shift) == 0
-    return bits & ((<u64>1 << how.page_shift) - 1) == 0
-
-
 cdef int sg_alloc_append_table_from_pages(sg_append_table *append, const u64 *pages, unsigned int n_pages,
                                           unsigned int offset, unsigned long size, unsigned int max_segment,
                                           unsigned int left_pages, const sg_pages_how *how) noexcept nogil:
@@ -127,8 +128,9 @@ cdef int sg_alloc_append_table_from_pages(sg_append_table *append, const u64 *pa
 
     0, -EINVAL (max_segment below a page; offset when there is a last entry; no pages for a first entry), -EOPNOTSUPP
     (a second call without chaining), -ENOMEM, -EFAULT where Linux would dereference NULL: more entries after a call
-    that said left_pages 0. max_segment is rounded down to pages. The first call chains a list over max_ents even where
-    the architecture cannot chain: get_next_sg() does not ask, unlike __sg_alloc_table().
+    that said left_pages 0, -ERANGE for a page that is none (a struct page * always is one). max_segment is rounded
+    down to pages. The first call chains a list over max_ents even where the architecture cannot chain: get_next_sg()
+    does not ask, unlike __sg_alloc_table().
     """
     cdef u64 page_size = <u64>1 << how.page_shift
     cdef unsigned int max_pages = max_segment >> how.page_shift
@@ -164,6 +166,8 @@ cdef int sg_alloc_append_table_from_pages(sg_append_table *append, const u64 *pa
         return -EINVAL          # Linux reads pages[0]
 
     chunks = count_chunks(pages, n_pages, max_pages, how)
+    if chunks == 0:
+        return -ERANGE
     needed = chunks + left_pages
     at.pages = pages
     at.end = pages + n_pages
@@ -310,8 +314,6 @@ cdef int from_pages(SgTable table, pages, unsigned int offset, object size, unsi
     how.no_chain = not table.chaining
     how.n_pgmaps = len(pgmaps)
     how.pgmaps = NULL
-    if not pages_valid(first, n, &how):
-        raise ValueError("a page that is not a frame's address (or a frame number too large)")
     append.sgt = table.sgt
     append.prv = table.prv
     append.total_nents = table.total_nents
@@ -334,6 +336,8 @@ cdef int from_pages(SgTable table, pages, unsigned int offset, object size, unsi
         PyMem_Free(maps)
     if ret == -EFAULT:
         raise ValueError(f"{what}: the last call said left_pages 0; Linux would dereference NULL")
+    if ret == -ERANGE:
+        raise ValueError("a page that is not a frame's address (or a frame number too large)")
     raise_errno(ret, what)
     if append.sgt.sgl != NULL:
         table.blocks = sg_block_of(append.sgt.sgl)

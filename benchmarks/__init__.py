@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Benchmarks: `python -m benchmarks NAME [options]`."""
