@@ -69,7 +69,8 @@ cdef struct bus_dma_region:     # one row of dev->dma_range_map
 
 cdef class Walker:
     """The hardware: decodes the translation table in memory, and nothing else."""
-    cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil
+    cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys,
+                       u64 *run) except -9999 nogil
 
 cdef class IoTlbMemBase:
     """struct io_tlb_mem, whose fields dma_ops.swiotlb declares."""
@@ -93,7 +94,7 @@ cdef class Device:
     cdef public u64 segment_boundary_mask       # dma_parms, 0: default
     cdef bus_dma_region *ranges                 # dev->dma_range_map
     cdef int nr_ranges
-    cdef public u64 dma_offset                  # dma = phys + dma_offset where there is no range map (powerpc's archdata)
+    cdef public u64 dma_offset                  # dma = phys + dma_offset without a range map (powerpc's archdata)
     cdef public bint is_pci
     cdef public bint dma_coherent
     cdef public bint untrusted                  # pci_dev.untrusted
@@ -137,7 +138,7 @@ cdef inline bint dma_capable(Device dev, dma_addr_t addr, size_t size, bint is_r
     return end <= min_not_zero(dev.dma_mask, dev.bus_dma_limit)
 
 cdef class DmaMapOps:
-    """struct dma_map_ops of Linux 6.1. Results are Linux's: 0, counts, -errno, DMA_MAPPING_ERROR as all ones of 64 bits.
+    """struct dma_map_ops of Linux 6.1. Results are its own: 0, counts, -errno, DMA_MAPPING_ERROR as 64 one bits.
 
     cpu_addr of the alloc family is the buffer's kernel address; in the linear map that is its physical address.
     """

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """struct device as the DMA layer sees it, struct dma_map_ops, and the hardware's side of a mapping."""
 
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc
+from libc.stdlib cimport free as c_free
 
 from .errors cimport kernel_bug
 
@@ -86,7 +87,7 @@ cdef class Device:
         self.direct = DmaDirect()
 
     def __dealloc__(self):
-        free(self.ranges)
+        c_free(self.ranges)
 
     def __repr__(self):
         table = type(self.dma_ops).__name__ if self.dma_ops is not None else "dma-direct"

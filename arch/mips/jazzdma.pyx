@@ -49,7 +49,8 @@ cdef class R4030(Walker):
         cdef u64 entry = (addr >> VDMA_SHIFT) * VDMA_ENTRY_SIZE
         if entry >= self.trstbl_lim:
             return WALK_OUT_OF_RANGE
-        phys[0] = self.machine.mem.read32(self.trstbl_base + entry, self.machine.big_endian) | (addr & (VDMA_PAGESIZE - 1))
+        phys[0] = self.machine.mem.read32(self.trstbl_base + entry, self.machine.big_endian)
+        phys[0] |= addr & (VDMA_PAGESIZE - 1)
         run[0] = VDMA_PAGESIZE - (addr & (VDMA_PAGESIZE - 1))
         return WALK_OK
 
@@ -154,8 +155,8 @@ cdef class JazzDmaOps(DmaMapOps):
 
     cdef int map_sg(self, Device dev, scatterlist *sgl, int nents, int dir, unsigned long attrs) except -9999 nogil:
         cdef scatterlist *sg = sgl
-        cdef int i
-        for i in range(nents):
+        cdef int _
+        for _ in range(nents):
             if not attrs & DMA_ATTR_SKIP_CPU_SYNC:
                 self.machine.sync_for_device(sg_phys(sg), sg.length, dir)
             sg.dma_address = self.vdma_alloc(sg_phys(sg), sg.length) & self.machine.dma_addr_mask
@@ -167,8 +168,8 @@ cdef class JazzDmaOps(DmaMapOps):
 
     cdef int unmap_sg(self, Device dev, scatterlist *sgl, int nents, int dir, unsigned long attrs) except -9999 nogil:
         cdef scatterlist *sg = sgl
-        cdef int i
-        for i in range(nents):
+        cdef int _
+        for _ in range(nents):
             if not attrs & DMA_ATTR_SKIP_CPU_SYNC:
                 self.machine.sync_for_cpu(sg_phys(sg), sg.length, dir)
             self.vdma_free(sg.dma_address)
@@ -183,16 +184,16 @@ cdef class JazzDmaOps(DmaMapOps):
 
     cdef int sync_sg_for_device(self, Device dev, scatterlist *sgl, int nents, int dir) except -9999 nogil:
         cdef scatterlist *sg = sgl
-        cdef int i
-        for i in range(nents):
+        cdef int _
+        for _ in range(nents):
             self.machine.sync_for_device(sg_phys(sg), sg.length, dir)
             sg = sg_next(sg)
         return 0
 
     cdef int sync_sg_for_cpu(self, Device dev, scatterlist *sgl, int nents, int dir) except -9999 nogil:
         cdef scatterlist *sg = sgl
-        cdef int i
-        for i in range(nents):
+        cdef int _
+        for _ in range(nents):
             self.machine.sync_for_cpu(sg_phys(sg), sg.length, dir)
             sg = sg_next(sg)
         return 0

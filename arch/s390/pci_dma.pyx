@@ -380,8 +380,8 @@ cdef class S390PciDmaOps(DmaMapOps):
         cdef u32 limit = dma_get_max_seg_size(dev)
         cdef u32 size = sg.offset + sg.length   # entry 0 counts even in a list of no entries
         cdef u32 offset = sg.offset
-        cdef int count = 0, i, ret
-        for i in range(1, nents):
+        cdef int count = 0, ret, _
+        for _ in range(1, nents):
             sg = sg_next(sg)
             sg.dma_length = 0
             if sg.offset or size & PAGE_OFFSET or <u32>(size + sg.length) > limit:
@@ -402,15 +402,15 @@ cdef class S390PciDmaOps(DmaMapOps):
                 out.dma_length = size - offset
                 return count + 1
         sg = sgl
-        for i in range(count):
+        for _ in range(count):
             self.unmap_page(dev, sg.dma_address, sg.dma_length, dir, attrs)
             sg = sg_next(sg)
         return ret
 
     cdef int unmap_sg(self, Device dev, scatterlist *sgl, int nents, int dir, unsigned long attrs) except -9999 nogil:
         cdef scatterlist *sg = sgl
-        cdef int i
-        for i in range(nents):
+        cdef int _
+        for _ in range(nents):
             if sg.dma_length:
                 self.unmap_page(dev, sg.dma_address, sg.dma_length, dir, attrs)
             sg.dma_address = 0

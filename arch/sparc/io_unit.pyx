@@ -176,8 +176,8 @@ cdef class IounitDmaOps(DmaMapOps):
 
     cdef int map_sg(self, Device dev, scatterlist *sgl, int nents, int dir, unsigned long attrs) except -9999 nogil:
         cdef scatterlist *sg = sgl
-        cdef int i
-        for i in range(nents):                      # no test of lengths here, nothing that can fail but by panic
+        cdef int _
+        for _ in range(nents):                      # no test of lengths here, nothing that can fail but by panic
             sg.dma_address = self.iounit_get_area(sg_phys(sg), sg.length)
             sg.dma_length = sg.length
             sg = sg_next(sg)
@@ -185,8 +185,8 @@ cdef class IounitDmaOps(DmaMapOps):
 
     cdef int unmap_sg(self, Device dev, scatterlist *sgl, int nents, int dir, unsigned long attrs) except -9999 nogil:
         cdef scatterlist *sg = sgl
-        cdef int i
-        for i in range(nents):
+        cdef int _
+        for _ in range(nents):
             self.release(sg.dma_address, sg.length)
             sg = sg_next(sg)
         return 0

@@ -214,9 +214,9 @@ cdef class SbusIommuDmaOps(DmaMapOps):
 
     cdef int map_sg(self, Device dev, scatterlist *sgl, int nents, int dir, unsigned long attrs) except -9999 nogil:
         cdef scatterlist *sg = sgl
-        cdef int i
+        cdef int _
         self.flush_for_list()
-        for i in range(nents):
+        for _ in range(nents):
             sg.dma_address = self.map_one(dev, sg_page(sg), sg.offset, sg.length) & self.machine.dma_addr_mask
             if is_dma_error(dev, sg.dma_address):
                 return -EIO                 # __sbus_iommu_map_sg: entries 0..i-1 stay mapped
@@ -239,8 +239,8 @@ cdef class SbusIommuDmaOps(DmaMapOps):
 
     cdef int unmap_sg(self, Device dev, scatterlist *sgl, int nents, int dir, unsigned long attrs) except -9999 nogil:
         cdef scatterlist *sg = sgl
-        cdef int i
-        for i in range(nents):
+        cdef int _
+        for _ in range(nents):
             self.unmap_page(dev, sg.dma_address, sg.length, dir, attrs)
             sg.dma_address = POISON
             sg = sg_next(sg)

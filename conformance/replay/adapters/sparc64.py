@@ -52,7 +52,8 @@ class Sun4vSession(Session):
                                ram=[(0, 0x40000000 if "obp" in options else 1 << 40)])
         firmware = {entry: number(options["obp_ra"]) + (entry << 13) for entry in range(int(options.get("obp", 0)))}
         self.ops = Sun4vDmaOps(
-            self.machine, base=number(options.get("vbase", "0x80000000")), size=number(options.get("vsize", "0x80000000")),
+            self.machine, base=number(options.get("vbase", "0x80000000")),
+            size=number(options.get("vsize", "0x80000000")),
             atu_base=number(options.get("atubase", "0")), vpci_major=int(options.get("vpci", 2)),
             most=int(options.get("hvmax", 1024)), firmware=firmware)
         self.devices[0] = Device("sun4v", self.machine, dma_ops=self.ops)
