@@ -60,6 +60,7 @@ from .mapping cimport (
 
 from .errors import DmaError
 
+cdef u64 MAX_MAPPING = <u64>1 << 40     # bytes: more than any backend has room for
 
 # -- what C code may rely on -----------------------------------------------------------------------------------
 
@@ -68,6 +69,16 @@ cdef inline int check_device(Device dev) except -1:
         raise ValueError("the device was made without __init__, so it is on no machine")
     if dev.direct is None:
         raise ValueError(f"{dev.name}: device.direct is None")
+    if dev.dma_ops is not None and dev.dma_ops.filled and dev.dma_ops.walker is None:
+        raise ValueError(f"{dev.name}: its {type(dev.dma_ops).__name__} was made without __init__")
+    return 0
+
+
+cdef inline int check_mapped(Device dev, size_t size) except -1:
+    """What cannot have been mapped is neither unmapped nor synced: C code would go through all of it, page by page."""
+    check_device(dev)
+    if size > MAX_MAPPING:
+        raise ValueError(f"{dev.name}: {size} bytes cannot have been mapped")
     return 0
 
 
@@ -89,9 +100,9 @@ cdef inline int check_page(Device dev, u64 page) except -1:
     return 0
 
 
-cdef inline int check_nents(SgTable sgt, int nents) except -1:
+cdef inline int check_nents(Device dev, SgTable sgt, int nents) except -1:
     if not 0 <= nents <= <int>sgt.sgt.orig_nents:
-        raise ValueError(f"{nents} entries of a table that has {sgt.sgt.orig_nents}")
+        raise ValueError(f"{dev.name}: {nents} entries of a table that has {sgt.sgt.orig_nents}")
     return 0
 
 
@@ -102,14 +113,16 @@ def dma_map_page(Device dev not None, u64 page, u64 offset, size_t size, int dir
     DMA_MAPPING_ERROR."""
     cdef dma_addr_t addr
     check_page(dev, page)
-    addr = dma_map_page_attrs(dev, page, offset, size, dir, attrs)
+    addr = DMA_MAPPING_ERROR
+    if size <= MAX_MAPPING:
+        addr = dma_map_page_attrs(dev, page, offset, size, dir, attrs)
     if is_dma_error(dev, addr):
-        raise DmaError(ENOMEM, f"{dev.name}: dma_map_page of {size} bytes at {page + offset:#x} failed")
+        raise DmaError(ENOMEM, f"{dev.name}: dma_map_page of {size} bytes at {page:#x} + {offset:#x} failed")
     return addr & dev.machine.dma_addr_mask
 
 
 def dma_unmap_page(Device dev not None, u64 addr, size_t size, int dir, unsigned long attrs=0):
-    check_device(dev)
+    check_mapped(dev, size)
     dma_unmap_page_attrs(dev, addr, size, dir, attrs)
 
 
@@ -124,7 +137,7 @@ def dma_map_single(Device dev not None, u64 ptr, size_t size, int dir, unsigned 
 
 
 def dma_unmap_single(Device dev not None, u64 addr, size_t size, int dir, unsigned long attrs=0):
-    check_device(dev)
+    check_mapped(dev, size)
     dma_unmap_page_attrs(dev, addr, size, dir, attrs)
 
 
@@ -164,24 +177,26 @@ def dma_map_resource(Device dev not None, u64 phys, size_t size, int dir, unsign
     map_resource."""
     cdef dma_addr_t addr
     check_device(dev)
-    addr = c_map_resource(dev, phys, size, dir, attrs)
+    addr = DMA_MAPPING_ERROR
+    if size <= MAX_MAPPING:
+        addr = c_map_resource(dev, phys, size, dir, attrs)
     if is_dma_error(dev, addr):
         raise DmaError(ENOMEM, f"{dev.name}: dma_map_resource of {size} bytes at {phys:#x} failed")
     return addr & dev.machine.dma_addr_mask
 
 
 def dma_unmap_resource(Device dev not None, u64 addr, size_t size, int dir, unsigned long attrs=0):
-    check_device(dev)
+    check_mapped(dev, size)
     c_unmap_resource(dev, addr, size, dir, attrs)
 
 
 def dma_sync_single_for_cpu(Device dev not None, u64 addr, size_t size, int dir):
-    check_device(dev)
+    check_mapped(dev, size)
     c_sync_single_for_cpu(dev, addr, size, dir)
 
 
 def dma_sync_single_for_device(Device dev not None, u64 addr, size_t size, int dir):
-    check_device(dev)
+    check_mapped(dev, size)
     c_sync_single_for_device(dev, addr, size, dir)
 
 
@@ -195,12 +210,12 @@ def dma_sync_sgtable_for_device(Device dev not None, SgTable sgt not None, int d
 
 def dma_sync_sg_for_cpu(Device dev not None, SgTable sgt not None, int nents, int dir):
     """nents is what was mapped: orig_nents, not the count that dma_map_sg answered."""
-    check_nents(sgt, nents)
+    check_nents(dev, sgt, nents)
     c_sync_sg_for_cpu(dev, entries_of(dev, sgt), nents, dir)
 
 
 def dma_sync_sg_for_device(Device dev not None, SgTable sgt not None, int nents, int dir):
-    check_nents(sgt, nents)
+    check_nents(dev, sgt, nents)
     c_sync_sg_for_device(dev, entries_of(dev, sgt), nents, dir)
 
 
@@ -258,8 +273,8 @@ def dma_free_pages(Device dev not None, size_t size, u64 page, u64 dma_handle, i
 
 
 cdef inline int check_size(Device dev, size_t size) except -1:
-    """What cannot have been allocated is not freed: sizes are rounded up to pages and orders."""
-    if not 0 < size <= dev.machine.ulong_mask >> 1:
+    """What cannot have been allocated is not freed: C code would go through all of it."""
+    if not 0 < size <= dev.machine.end_of_ram():
         raise ValueError(f"{dev.name}: {size} bytes cannot have been allocated")
     return 0
 

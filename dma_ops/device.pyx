@@ -143,7 +143,10 @@ cdef class Device:
     def resources(self):
         """What is allocated for the device now, by kind: its backend's, and slots of its bounce pool, which it may
         share with others. Equal before and after whatever must not leak."""
-        counts = dict((self.dma_ops if self.dma_ops is not None else self.direct).resources())
+        ops = self.dma_ops if self.dma_ops is not None else self.direct
+        if ops is None:
+            raise ValueError("the device was made without __init__, so it is on no machine")
+        counts = dict(ops.resources())
         if self.io_tlb_mem is not None:
             counts["swiotlb slots"] = self.io_tlb_mem.used
         if self.coherent_pool is not None:
@@ -165,7 +168,7 @@ cdef class Device:
                 return peer
         ops = self.dma_ops if self.dma_ops is not None else self.direct
         if ops is None or ops.walker is None:
-            raise ValueError(f"{self.name}: no hardware translates for this device")
+            raise ValueError(f"device {self.name}: no hardware translates for it")
         phys, run = ops.walker.lookup(self, addr, write)
         return phys, run or 1               # the last byte of the address space
 

@@ -405,10 +405,15 @@ cdef class Machine:
         return held
 
     def _maintain(self, u64 addr, u64 size, bint clean, bint invalidate):
-        cdef u64 line = addr & ~<u64>(CACHE_LINE - 1)
-        if self.cache_lines is None:
+        if not self.cache_lines or not size:
             return
-        while line < addr + size:
+        first = addr & ~<u64>(CACHE_LINE - 1)
+        end = int(addr) + size
+        if (end - first) // CACHE_LINE > len(self.cache_lines):
+            lines = [line for line in self.cache_lines if first <= line < end]
+        else:
+            lines = range(first, end, CACHE_LINE)
+        for line in lines:
             held = self.cache_lines.get(line)
             if held is not None:
                 if clean and held[CACHE_LINE]:
@@ -416,7 +421,6 @@ cdef class Machine:
                     held[CACHE_LINE] = 0
                 if invalidate:
                     del self.cache_lines[line]
-            line += CACHE_LINE
 
     def snoop(self, u64 addr, u64 size):
         """What a coherent device's access does: dirty lines reach memory and leave the cache."""

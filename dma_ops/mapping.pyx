@@ -259,8 +259,8 @@ cdef int dma_mapping_error(Device dev, dma_addr_t addr) except -9999 nogil:
 # -- coherent --------------------------------------------------------------------------------------------------
 
 cdef inline bint sane_size(Device dev, size_t size) noexcept nogil:
-    """No page allocator takes 0 bytes or half of the address space."""
-    return 0 < size <= dev.machine.ulong_mask >> 1
+    """No page allocator has 0 bytes, or more than there is."""
+    return 0 < size <= dev.machine.end_of_ram()
 
 
 cdef int dma_alloc_attrs(Device dev, size_t size, dma_addr_t *handle, u64 *cpu_addr,
