@@ -144,8 +144,8 @@ cdef class Device:
         """What is allocated for the device now, by kind: its backend's, and slots of its bounce pool, which it may
         share with others. Equal before and after whatever must not leak."""
         ops = self.dma_ops if self.dma_ops is not None else self.direct
-        if ops is None:
-            raise ValueError("the device was made without __init__, so it is on no machine")
+        if ops is None or (ops.filled and ops.walker is None):
+            raise ValueError(f"device {self.name}: it, or its backend, was made without __init__")
         counts = dict(ops.resources())
         if self.io_tlb_mem is not None:
             counts["swiotlb slots"] = self.io_tlb_mem.used

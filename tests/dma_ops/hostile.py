@@ -103,8 +103,10 @@ class Game:
         machine = getattr(dev, "machine", None)
         shift = machine.page_shift if machine is not None and roll < 0.97 else self.pick(12, 13, 14, 16)
         rows = [(BAR + 0x1000 * self.random.randrange(64) if self.random.random() < 0.1 else self.page(dev),
-                 self.pick(0, 0, 0, 64, 4000, 5000), self.pick(1, 512, 4096, 4096, 65536, 0xffffffff, 0))
+                 self.pick(0, 0, 0, 64, 4000, 5000), self.pick(1, 512, 4096, 4096, 65536, 0))
                 for _ in range(self.pick(1, 2, 3, 8, 300))]
+        if roll > 0.99:
+            rows[-1] = (*rows[-1][:2], 0xffffffff)
         made = SgTable(rows, page_shift=shift)
         self.tables.append(made)
         if len(self.tables) > 40:
@@ -169,7 +171,8 @@ class Game:
         elif self.random.random() < 0.5:
             dev.resources()
         else:
-            (dev.direct.walker if dev.direct is not None else Walker()).lookup(self.device(), self.argument("addr", dev))
+            walker = dev.direct.walker if dev.direct is not None else Walker()
+            walker.lookup(self.device(), self.argument("addr", dev))
 
 
 if __name__ == "__main__":
