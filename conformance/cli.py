@@ -17,7 +17,8 @@ from rich.table import Table
 from arch import BackendRecord
 
 from . import report as reports
-from .execute import Result
+from .execute import Result, without_running
+from .plugin import TIME_LIMIT
 from .results import ResultsError, project_version, read
 from .rules import Rule, RuleError, load_rules
 from .runner import RunError, run
@@ -73,21 +74,22 @@ def _workers(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 @click.option("--shard", default="1/1", metavar="I/N", help="Only the I-th of N parts.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
+@click.option("--time-limit", type=click.IntRange(1), default=TIME_LIMIT, show_default=True, help="Seconds a case.")
 @click.option("--known", is_flag=True, help="List the known faults of Linux too.")
 def run_command(
     names: tuple[str, ...], rules: tuple[str, ...], api: str, profile: str, workers: str, shard: str, seed: int,
-    out: Path | None, known: bool,
+    out: Path | None, time_limit: int, known: bool,
 ) -> None:
     """Run the rules on the backends."""
     selection = Selection(
         check_globs(names), check_globs(rules), cast('Literal["quick", "full"]', profile), seed, parse_shard(shard)
     )
-    _run(selection, out, workers, known=known)
+    _run(selection, out, workers, time_limit=time_limit, known=known)
 
 
-def _run(selection: Selection, out: Path | None, workers: str, *, known: bool, cases: tuple[str, ...] = ()) -> None:
-    total = len(selection.cases()) if not cases else len(cases)
-    if not total:
+def _run(selection: Selection, out: Path | None, workers: str, *, time_limit: int, known: bool) -> None:
+    total = sum(1 for case in selection.cases() if without_running(case) is None)
+    if not selection.cases():
         raise SelectionError("this shard has no case")
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -102,7 +104,7 @@ def _run(selection: Selection, out: Path | None, workers: str, *, known: bool, c
             bar.update(task, advance=1, description="running" if not tally.bad else f"running, {tally.headline.value}")
 
         try:
-            report = run(selection, out, workers=workers, cases=cases, listener=heard)
+            report = run(selection, out, workers=workers, time_limit=time_limit, listener=heard)
         except RunError as error:
             raise click.ClickException(str(error)) from None
     reports.print_text(console(), report, known=known)

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 from dma_ops import DmaError, DmaFault, KernelBug
@@ -75,8 +77,9 @@ def inapplicable(rule: Rule, subject: Subject) -> str:
     return ""
 
 
-def guarded(function: Callable[[], object]) -> tuple[Verdict, str]:
-    """What a check's end means. An exception that no model raises is the suite's own fault."""
+def guarded(function: Callable[[], object], subject: Subject) -> tuple[Verdict, str]:
+    """What a check's end means. An exception that neither a model raises nor comes from the backend's own code is
+    the suite's fault."""
     try:
         function()
     except Violation as violation:
@@ -88,8 +91,12 @@ def guarded(function: Callable[[], object]) -> tuple[Verdict, str]:
     except (DmaError, DmaFault) as error:
         return Verdict.FAIL, f"{type(error).__name__}: {error}"
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return Verdict.BROKEN, f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
+        frames = traceback.extract_tb(error.__traceback__)
+        said = f"{type(error).__name__}: {error} ({frames[-1].name}, line {frames[-1].lineno})"
+        own = getattr(sys.modules.get(type(subject.ops).__module__), "__file__", None)
+        if any(frame.filename == own for frame in frames):
+            return Verdict.FAIL, f"the backend raises {said}"
+        return Verdict.BROKEN, said
     return Verdict.PASS, ""
 
 
@@ -109,13 +116,18 @@ def run_case(case: Case, subject: Subject, seed: int, profile: Literal["quick", 
     worst = (Verdict.NOT_TESTED, "", "")
     seen = []
     for name in rule.checks:
-        verdict, detail = guarded(lambda name=name: checks()[name](Bench(subject, f"{seed}:{case.id}:{name}", profile)))  # type: ignore[misc]
+        bench = partial(Bench, subject, f"{seed}:{case.id}:{name}", profile)
+        verdict, detail = guarded(partial(_observe, name, bench), subject)
         seen.append(verdict)
         if not worst[2] or verdict.severity > worst[0].severity:
             worst = verdict, detail, name
     verdict, detail, name = worst
     assert Tally(seen).headline == verdict
     return _with_knowns(case, rule, subject, verdict, detail, name)
+
+
+def _observe(name: str, bench: Callable[[], Bench]) -> None:
+    checks()[name](bench())
 
 
 def _with_knowns(case: Case, rule: Rule, subject: Subject, verdict: Verdict, detail: str, name: str) -> Result:
@@ -136,7 +148,8 @@ def _with_knowns(case: Case, rule: Rule, subject: Subject, verdict: Verdict, det
 
 def _run_route(case: Case, subject: Subject, seed: int) -> Result:
     outcome: list[tuple[str, str, str]] = []
-    verdict, detail = guarded(lambda: outcome.append(run_route(case.route or "", subject, f"{seed}:{case.id}")))
+    route = case.route or ""
+    verdict, detail = guarded(lambda: outcome.append(run_route(route, subject, f"{seed}:{case.id}")), subject)
     if not outcome:
         return result(case, Verdict.BROKEN if verdict is Verdict.PASS else verdict, detail)
     policy, mechanism, seen = outcome[0]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from .execute import Result
-from .plugin import RULES, suite_of
+from .plugin import RULES, TIME_LIMIT, suite_of
 from .results import Report, read
 from .selection import Selection
 
@@ -34,19 +34,17 @@ class _Listener:
         suite_of(config).listener = self.heard
 
 
-def arguments(selection: Selection, out: Path, workers: str, *, cases: tuple[str, ...] = ()) -> list[str]:
+def arguments(selection: Selection, out: Path, workers: str, time_limit: int = TIME_LIMIT) -> list[str]:
     """pytest's command line for a selection. workers: "auto", or a number; 0 runs everything in this process."""
     words = [
         *("-c", str(RULES.parent / "pytest.ini"), "--noconftest", "-p", "conformance.plugin", "-p", "no:cacheprovider"),
         *("--dma-out", str(out), "--dma-seed", str(selection.seed), "--dma-profile", selection.profile),
-        *("--dma-shard", f"{selection.shard[0]}/{selection.shard[1]}"),
+        *("--dma-shard", f"{selection.shard[0]}/{selection.shard[1]}", "--dma-time-limit", str(time_limit)),
     ]
     for name in selection.backends:
         words += ["--dma-backend", name]
     for name in selection.rules:
         words += ["--dma-rule", name]
-    for name in cases:
-        words += ["--dma-case", name]
     if workers != "0":
         words += ["-n", workers, "--max-worker-restart", "1000000"]
     return [*words, "-q", "--no-header", "--tb=line", str(RULES)]
@@ -57,7 +55,7 @@ def run(
     out: Path | None = None,
     *,
     workers: str = "auto",
-    cases: tuple[str, ...] = (),
+    time_limit: int = TIME_LIMIT,
     listener: Callable[[Result], None] | None = None,
 ) -> Report:
     """Run the selection; the report, which is also in out if that is given. listener gets each result as it comes.
@@ -69,7 +67,7 @@ def run(
         said = io.StringIO()
         selection.cases()                           # raises SelectionError here, where it can be told
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            status = pytest.main(arguments(selection, folder, workers, cases=cases), plugins=[_Listener(listener)])
+            status = pytest.main(arguments(selection, folder, workers, time_limit), plugins=[_Listener(listener)])
         if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
             raise RunError(f"pytest ended with status {int(status)}: {said.getvalue().strip()[-2000:]}")
         report = read(folder)

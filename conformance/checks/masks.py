@@ -32,10 +32,10 @@ def addresses_keep_to_the_mask(b: Bench) -> None:
                     dma_ops.dma_set_mask(trial.device, limit)
                 except DmaError:
                     continue
-            elif trial.device.dma_ops is None or trial.device.bus_dma_limit:
+            elif trial.device.dma_ops is None:
                 trial.device.bus_dma_limit = limit
-            else:
-                continue                                # only firmware sets it, on machines that have one
+            elif bits < 64 or not trial.device.bus_dma_limit:
+                continue                                # with a table, only what the machine's firmware says
             limit = min(trial.device.dma_mask, trial.device.bus_dma_limit or limit)
             if bits <= 20:                              # so that the next address is no longer one of the lowest
                 for _ in range((1 << bits) // b.page + 2):

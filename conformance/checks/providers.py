@@ -82,6 +82,7 @@ def size_zero_is_the_rest(b: Bench) -> None:
 
 @check
 def unpublished_memory_is_not_found(b: Bench) -> None:
+    """The search finds what is published, and nothing else."""
     p = peers(b)
     for provider in p.providers.values():
         pci_p2pmem_publish(provider, False)
