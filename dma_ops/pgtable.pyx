@@ -8,13 +8,16 @@ nothing but the memory behind `context`, the entry in which the hardware looks f
 from libc.errno cimport ENOMEM
 
 from .errors cimport kernel_bug
-from .machine cimport PHYS_NONE
+from .machine cimport PHYS_NONE, Machine
 
 from .errors import DmaError
 
 
 cdef class PageTable(IommuDomain):
     """One domain's table. Python sees map_pages and unmap_pages as the io_pgtable_ops of that name."""
+
+    def __cinit__(self, Machine machine not None, *args, **facts):
+        self.machine = machine
 
     cdef u64 *entry(self, phys_addr_t addr) except NULL nogil:
         """The table word at addr; those that follow it in the same 4 KiB follow it in the host's memory too."""

@@ -64,10 +64,9 @@ cdef inline u64 pte_count(u64 pgsize) noexcept nogil:
 
 
 cdef class AmdV1Domain(PageTable):
-    def __init__(self, Machine machine not None, int mode=START_MODE):
+    def __cinit__(self, Machine machine not None, int mode=START_MODE):
         if not 1 <= mode <= TOP_MODE:
             raise ValueError(f"AMD page-table mode is {mode}, not 1 to 6")
-        self.machine = machine
         self.mode = mode
         self.leaf_shift = 21
         self.pgsize_bitmap = ~<u64>0xfff & ~(<u64>2 << 38)     # 512 GiB pages: an erratum of the hardware
@@ -271,7 +270,7 @@ cdef class AmdV1Domain(PageTable):
 cdef class AmdV1Walker(Walker):
     """The IOMMU of a device whose device-table entry is at `context`. It can skip levels, which Linux never does."""
 
-    def __init__(self, Machine machine not None, u64 context):
+    def __cinit__(self, Machine machine not None, u64 context):
         self.machine = machine
         self.context = context
 

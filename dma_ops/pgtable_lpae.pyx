@@ -62,7 +62,7 @@ cdef class LpaeDomain(PageTable):
     """ias, oas: bits of an iova and of a physical address. aarch32: the 32-bit format. coherent_walk: the tables need
     no cache maintenance."""
 
-    def __init__(self, Machine machine not None, unsigned int ias=48, unsigned int oas=48, *, size_t granule=4096,
+    def __cinit__(self, Machine machine not None, unsigned int ias=48, unsigned int oas=48, *, size_t granule=4096,
                  bint aarch32=False, bint coherent_walk=True):
         cdef unsigned int va_bits, levels, limit = 52 if granule == 65536 else 48
         if granule not in _GRANULES:
@@ -77,7 +77,6 @@ cdef class LpaeDomain(PageTable):
             self.pgsize_bitmap |= <u64>1 << 42
         if not self.page_shift < ias <= 52:
             raise ValueError(f"ias is {ias}, not {self.page_shift + 1} to 52")
-        self.machine = machine
         self.ias = min(ias, limit)
         self.oas = min(oas, limit)
         self.coherent_walk = coherent_walk
@@ -360,7 +359,7 @@ cdef class LpaeDomain(PageTable):
 cdef class LpaeWalker(Walker):
     """The SMMU of a device whose context descriptor is at `context`."""
 
-    def __init__(self, Machine machine not None, u64 context):
+    def __cinit__(self, Machine machine not None, u64 context):
         self.machine = machine
         self.context = context
 

@@ -53,13 +53,12 @@ cdef inline unsigned int index_of(u64 pfn, int level) noexcept nogil:
 cdef class VtdDomain(PageTable):
     """width: 39, 48 or 57. superpage: 0, 1 (2 MiB) or 2 (and 1 GiB). snoop: enforce_cache_coherency() was asked for."""
 
-    def __init__(self, Machine machine not None, unsigned int width=48, *, unsigned int superpage=2, bint snoop=False,
+    def __cinit__(self, Machine machine not None, unsigned int width=48, *, unsigned int superpage=2, bint snoop=False,
                  unsigned int haw=52):
         if width not in (39, 48, 57):
             raise ValueError(f"VT-d address width is {width}, not 39, 48 or 57")
         if superpage > 2:
             raise ValueError(f"superpage is {superpage}, not 0, 1 or 2")
-        self.machine = machine
         self.gaw = width
         self.levels = (width - 30) // STRIDE + 2
         self.superpage = superpage
@@ -325,7 +324,7 @@ cdef class VtdDomain(PageTable):
 cdef class VtdWalker(Walker):
     """The remapping unit of a device whose context entry is at `context`. haw: the host address width."""
 
-    def __init__(self, Machine machine not None, u64 context, unsigned int haw=52):
+    def __cinit__(self, Machine machine not None, u64 context, unsigned int haw=52):
         self.machine = machine
         self.context = context
         self.haw = haw

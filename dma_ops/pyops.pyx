@@ -65,6 +65,12 @@ from .errors import DmaError
 
 # -- lists -----------------------------------------------------------------------------------------------------
 
+cdef scatterlist *entry_of(SgEntry entry) except NULL:
+    if entry.view is None:
+        raise ValueError("an SgEntry is made by iterating over a list, not by itself")
+    return entry.view.entry(entry.i)
+
+
 cdef class SgEntry:
     """One entry of a list, as long as the call lasts that was given the list."""
     cdef SgView view
@@ -72,70 +78,70 @@ cdef class SgEntry:
 
     @property
     def page(self):
-        return sg_page(self.view.entry(self.i))
+        return sg_page(entry_of(self))
 
     @page.setter
     def page(self, u64 value):
         if value & 0xfff:
             raise ValueError(f"page {value:#x} is not the address of a frame")
-        sg_assign_page(self.view.entry(self.i), value)
+        sg_assign_page(entry_of(self), value)
 
     @property
     def phys(self):
         """The entry's first byte."""
-        return sg_phys(self.view.entry(self.i))
+        return sg_phys(entry_of(self))
 
     @property
     def offset(self):
-        return self.view.entry(self.i).offset
+        return entry_of(self).offset
 
     @offset.setter
     def offset(self, unsigned int value):
-        self.view.entry(self.i).offset = value
+        entry_of(self).offset = value
 
     @property
     def length(self):
-        return self.view.entry(self.i).length
+        return entry_of(self).length
 
     @length.setter
     def length(self, unsigned int value):
-        self.view.entry(self.i).length = value
+        entry_of(self).length = value
 
     @property
     def dma_address(self):
-        return self.view.entry(self.i).dma_address
+        return entry_of(self).dma_address
 
     @dma_address.setter
     def dma_address(self, u64 value):
-        self.view.entry(self.i).dma_address = value
+        entry_of(self).dma_address = value
 
     @property
     def dma_length(self):
-        return self.view.entry(self.i).dma_length
+        return entry_of(self).dma_length
 
     @dma_length.setter
     def dma_length(self, unsigned int value):
-        self.view.entry(self.i).dma_length = value
+        entry_of(self).dma_length = value
 
     @property
     def dma_flags(self):
-        return self.view.entry(self.i).dma_flags
+        return entry_of(self).dma_flags
 
     @dma_flags.setter
     def dma_flags(self, unsigned int value):
-        self.view.entry(self.i).dma_flags = value
+        entry_of(self).dma_flags = value
 
     @property
     def bus_address(self):
         """SG_DMA_BUS_ADDRESS: dma_address is one that no IOMMU translates."""
-        return bool(self.view.entry(self.i).dma_flags & SG_DMA_BUS_ADDRESS)
+        return bool(entry_of(self).dma_flags & SG_DMA_BUS_ADDRESS)
 
     @bus_address.setter
     def bus_address(self, bint value):
         if value:
-            self.view.entry(self.i).dma_flags |= SG_DMA_BUS_ADDRESS
+            entry_of(self).dma_flags |= SG_DMA_BUS_ADDRESS
         else:
-            self.view.entry(self.i).dma_flags &= ~<unsigned int>SG_DMA_BUS_ADDRESS
+            entry_of(self).dma_flags &= ~<unsigned int>SG_DMA_BUS_ADDRESS
 
     def __repr__(self):
         return (f"<SgEntry {self.phys:#x}+{self.length:#x} -> {self.dma_address:#x}+{self.dma_length:#x}"

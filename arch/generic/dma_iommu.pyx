@@ -127,7 +127,7 @@ cdef bint sg_needs_bounce(Device dev, scatterlist *sg, int nents, int dir) noexc
 cdef class IommuDmaOps(DmaMapOps):
     """The table of one IOMMU domain, shared by the devices of its group. Facts of the domain: see IommuDmaCookie."""
 
-    def __cinit__(self, *args, **kwargs):
+    def __cinit__(self, IommuDomain domain not None, Device dev not None, **facts):
         self.flags = DMA_F_PCI_P2PDMA_SUPPORTED
         self.filled = (
             OP_ALLOC | OP_FREE | OP_ALLOC_PAGES | OP_FREE_PAGES | OP_ALLOC_NONCONTIGUOUS | OP_FREE_NONCONTIGUOUS
@@ -136,10 +136,6 @@ cdef class IommuDmaOps(DmaMapOps):
             | OP_SYNC_SG_FOR_CPU | OP_SYNC_SG_FOR_DEVICE
             | OP_GET_MERGE_BOUNDARY | OP_OPT_MAPPING_SIZE | OP_MAX_MAPPING_SIZE
         )
-
-    def __init__(self, IommuDomain domain not None, Device dev not None, **facts):
-        if self.cookie is not None:
-            raise TypeError("an IommuDmaOps is initialised once")
         self.cookie = IommuDmaCookie(domain, dev, **facts)
         self.domain = domain
         self.walker = domain.walker

@@ -66,7 +66,7 @@ cdef class JazzDmaOps(DmaMapOps):
     directions are ignored, nothing merges. Nothing unwinds either: a list that fails leaves what it has mapped.
     """
 
-    def __init__(self, Machine machine not None):
+    def __cinit__(self, Machine machine not None):
         cdef u32 i
         cdef phys_addr_t base
         self.machine = machine

@@ -114,13 +114,11 @@ cdef class S390PciDmaOps(DmaMapOps):
     start_dma, end_dma: what the hardware offers; aperture: bytes to use of it, as a rule as much as there is memory.
     """
 
-    def __init__(self, Machine machine not None, *, u64 start_dma=0x100000000, u64 end_dma=0x1ffffffff,
+    def __cinit__(self, Machine machine not None, *, u64 start_dma=0x100000000, u64 end_dma=0x1ffffffff,
                  u64 aperture=0, bint strict=False, bint tlb_refresh=False):
         cdef u64 size
         if machine.page_shift != PAGE_SHIFT or not machine.big_endian:
             raise ValueError(f"machine {machine.name}: zPCI needs a big-endian machine of 4 KiB pages")
-        if self.iommu_bitmap != NULL:
-            raise TypeError("an S390PciDmaOps is initialised once")
         start_dma = (start_dma + PAGE_OFFSET) & ~<u64>PAGE_OFFSET
         if not start_dma < end_dma < ZPCI_TABLE_SIZE_RT:
             raise ValueError(f"start_dma {start_dma:#x} and end_dma {end_dma:#x} are not a range below 2^42")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from arch.record import BackendRecord, Known, MachineConfig
 from dma_ops import Device, Machine
@@ -16,7 +17,7 @@ def machine(name: str, megabytes: int) -> Machine:
     return Machine(name, arch="sparc32", bits=32, big_endian=True, ram=[(0, megabytes << 20)], table_base=0x70000000)
 
 
-def sbus(kind: type[SbusIommuDmaOps], name: str, options: dict[str, int]) -> Device:
+def sbus(kind: type[SbusIommuDmaOps], name: str, options: dict[str, Any]) -> Device:
     host = machine(name, 128)
     return Device("le", host, pci=False, dma_parms=False, coherent=False, dma_ops=kind(host, **options))
 

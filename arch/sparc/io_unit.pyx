@@ -76,11 +76,9 @@ cdef class IounitDmaOps(DmaMapOps):
     the slot that was found and moves the rotor. Coherent memory lives in the last MiB, and is never freed.
     """
 
-    def __init__(self, Machine machine not None, dvma=None):
+    def __cinit__(self, Machine machine not None, dvma=None):
         if machine.page_shift != PAGE_SHIFT or machine.bits != 32 or not machine.big_endian:
             raise ValueError(f"machine {machine.name}: an IO-UNIT needs a 32-bit big-endian machine of 4 KiB pages")
-        if self.bmap != NULL:
-            raise TypeError("an IounitDmaOps is initialised once")
         self.machine = machine
         self.dvma = Dvma() if dvma is None else dvma
         self.filled = OP_ALLOC | OP_FREE | OP_MAP_PAGE | OP_UNMAP_PAGE | OP_MAP_SG | OP_UNMAP_SG

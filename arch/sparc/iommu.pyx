@@ -87,13 +87,11 @@ cdef class Sun4uDmaOps(SparcIommuOps):
     DMA mask is only compared with the window when it is set. Coherent memory leaves valid entries behind.
     """
 
-    def __init__(self, Machine machine not None, *, u64 base=0xc0000000, u64 entries=128 * 1024,
+    def __cinit__(self, Machine machine not None, *, u64 base=0xc0000000, u64 entries=128 * 1024,
                  u64 dma_addr_mask=0xffffffff, bint streaming=True, bint contexts=False, dummy_page=None):
         cdef u64 i
         if machine.page_shift != IO_PAGE_SHIFT or not machine.big_endian:
             raise ValueError(f"machine {machine.name}: sun4u needs a big-endian machine of 8 KiB pages")
-        if self.tbl.map != NULL:
-            raise TypeError("a Sun4uDmaOps is initialised once")
         if base & IO_PAGE_OFFSET or entries < 4 or base + (entries << IO_PAGE_SHIFT) > 1 << 32:
             raise ValueError(f"a window of {entries} pages from {base:#x} does not fit below 4 GiB")
         self.machine = machine

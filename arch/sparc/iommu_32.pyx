@@ -115,7 +115,7 @@ cdef class SbusIommu(Walker):
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
         cdef u32 iopte
-        if addr < self.start or (addr - self.start) >> PAGE_SHIFT >= IOMMU_NPTES:
+        if self.machine is None or addr < self.start or (addr - self.start) >> PAGE_SHIFT >= IOMMU_NPTES:
             return WALK_OUT_OF_RANGE
         iopte = self.machine.mem.read32(self.page_table + ((addr - self.start) >> PAGE_SHIFT) * 4, True)
         if not iopte & IOPTE_VALID:
@@ -134,12 +134,10 @@ cdef class SbusIommuDmaOps(DmaMapOps):
     virtually addressed cache, in bytes; the pages of a mapping then keep their colour.
     """
 
-    def __init__(self, Machine machine not None, *, bint hypersparc=False, bint viking_mxcc=False,
+    def __cinit__(self, Machine machine not None, *, bint hypersparc=False, bint viking_mxcc=False,
                  int vac_cache_size=0x40000, dvma=None):
         if machine.page_shift != PAGE_SHIFT or machine.bits != 32 or not machine.big_endian:
             raise ValueError(f"machine {machine.name}: the SBus IOMMU needs a 32-bit big-endian machine of 4 KiB pages")
-        if self.usemap.map != NULL:
-            raise TypeError("an SbusIommuDmaOps is initialised once")
         self.machine = machine
         self.dvma = Dvma() if dvma is None else dvma
         self.dvma_of = {}

@@ -127,12 +127,10 @@ cdef class Sun4vDmaOps(SparcIommuOps):
     firmware: entries that the firmware has mapped ({entry: real address}); those outside of RAM stay reserved.
     """
 
-    def __init__(self, Machine machine not None, *, u64 base=0x80000000, u64 size=0x80000000, u64 atu_base=0,
+    def __cinit__(self, Machine machine not None, *, u64 base=0x80000000, u64 size=0x80000000, u64 atu_base=0,
                  int vpci_major=2, u64 most=PGLIST_NENTS, firmware=None):
         if machine.page_shift != IO_PAGE_SHIFT or not machine.big_endian:
             raise ValueError(f"machine {machine.name}: sun4v needs a big-endian machine of 8 KiB pages")
-        if self.tbl.map != NULL:
-            raise TypeError("a Sun4vDmaOps is initialised once")
         if (base | size) & IO_PAGE_OFFSET or size >> IO_PAGE_SHIFT < 4 * IOMMU_NR_POOLS or base + size > 1 << 32:
             raise ValueError(f"a window of {size:#x} bytes from {base:#x} does not fit below 4 GiB")
         if atu_base and (atu_base <= BITS_32 or atu_base & IO_PAGE_OFFSET):

@@ -401,7 +401,7 @@ class Session:
 
     def release(self, slot: Slot, attrs: int) -> None:
         slot.live = False
-        if slot.kind == "sg":
+        if slot.table is not None:
             dma_ops.dma_unmap_sgtable(slot.dev, slot.table, slot.dir, attrs)
         elif slot.kind == "page":
             dma_ops.dma_unmap_page(slot.dev, slot.addr, slot.size, slot.dir, attrs)
@@ -438,7 +438,7 @@ class Session:
     def op_sync(self, words: list[str]) -> Answer:
         slot = self.slots[number(words[0])]
         cpu = words[1] == "cpu"
-        if slot.kind == "sg":
+        if slot.table is not None:
             call = dma_ops.dma_sync_sgtable_for_cpu if cpu else dma_ops.dma_sync_sgtable_for_device
             call(slot.dev, slot.table, slot.dir)
         else:

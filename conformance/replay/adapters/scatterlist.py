@@ -115,7 +115,7 @@ class ScatterlistSession(Session):
             ret = -(error.errno or 0)
         arrays = table.arrays()
         return {"ret": ret, "nents": table.nents, "orig_nents": table.orig_nents, "chains": max(len(arrays) - 1, 0),
-                "arrays": arrays, "walk": sg.sg_nents(table.sgl), "max_single": table.max_single_alloc}
+                "arrays": arrays, "walk": sg.sg_nents(table), "max_single": table.max_single_alloc}
 
     def call_sg_nents_for_len(self, given: dict[str, Any]) -> Answer:
         table = self.make(given["entries"])
@@ -130,7 +130,7 @@ class ScatterlistSession(Session):
 
         def alloc_pages(order: int) -> int:
             nonlocal following
-            page = following << self.shift
+            page: int = following << self.shift
             following += 1 << order
             return page
 
@@ -156,7 +156,7 @@ class ScatterlistSession(Session):
         answer: Answer = {}
         if given["skip"] > 0:
             answer["skip"] = sg.sg_miter_skip(miter, given["skip"])
-        steps = []
+        steps: list[Any] = []
         consume = cycle(given["consume"] or [0])
         while len(steps) < MAX_STEPS and sg.sg_miter_next(miter):
             steps.append([miter.page >> self.shift, miter.addr - miter.page, miter.length])

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from arch.sparc.io_unit import IounitDmaOps
 from arch.sparc.iommu_32 import SbusIommuDmaGflushOps, SbusIommuDmaPflushOps
 from conformance.replay.session import Session, number
@@ -11,6 +13,8 @@ from dma_ops import Device, DmaMapOps, Machine
 
 class Sparc32Session(Session):
     """An SBus device: no dma_parms, a 32-bit mask that cannot be refused."""
+
+    ops: Any
 
     def make(self) -> DmaMapOps:
         raise NotImplementedError
