@@ -115,7 +115,7 @@ class ScatterlistSession(Session):
             ret = -(error.errno or 0)
         arrays = table.arrays()
         return {"ret": ret, "nents": table.nents, "orig_nents": table.orig_nents, "chains": max(len(arrays) - 1, 0),
-                "arrays": arrays, "walk": sg.sg_nents(table), "max_single": table.max_single_alloc}
+                "arrays": arrays, "walk": sg.sg_nents(table.sgl), "max_single": table.max_single_alloc}
 
     def call_sg_nents_for_len(self, given: dict[str, Any]) -> Answer:
         table = self.make(given["entries"])
