@@ -18,6 +18,7 @@ from dma_ops.device cimport (
     OP_MMAP,
     OP_UNMAP_PAGE,
     OP_UNMAP_SG,
+    Walker,
 )
 from dma_ops.machine cimport PHYS_NONE, Machine
 from dma_ops.mapping cimport dma_common_alloc_pages, dma_common_free_pages
@@ -93,7 +94,9 @@ cdef class DmaIommuOps(DmaMapOps):
             raise ValueError("a direct window needs a table beside it")
         self.tbl = tbl
         self.direct_window = direct_window
-        if tbl is not None:
+        if tbl is None:
+            self.walker = Walker()              # a bridge that translates nothing
+        else:
             self.walker = self.bridge = TceWalker(tbl.machine)
             self.set_table(TABLE_WINDOW, tbl)
             self.tables = [tbl]

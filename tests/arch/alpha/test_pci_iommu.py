@@ -456,13 +456,6 @@ def test_the_device_reaches_the_bytes(pieces: list[tuple[int, int, int]], config
                 dev.dma_read(address, length)
 
 
-def test_unmapping_more_than_memory_holds_oopses() -> None:
-    dev = device()
-    map_one(dev, FAR, PAGE)
-    with pytest.raises(KernelBug, match="kernel paging request"):
-        dma_unmap_page(dev, 0x40000000, 1 << 60, DMA_TO_DEVICE)
-
-
 def test_pages_are_8K() -> None:
     with pytest.raises(ValueError, match="8 KiB"):
         AlphaPciOps(Machine("other", page_shift=12), TSUNAMI)

@@ -370,14 +370,12 @@ def test_the_device_reaches_the_bytes(pieces: list[tuple[int, int, int]], config
                 dev.dma_read(address, 1)
 
 
-@pytest.mark.parametrize("size", [GB + PAGE, 1 << 45])
-def test_running_off_the_table_kills_the_kernel(size: int) -> None:
-    """1 << 45 bytes are 2^33 pages, of which an unsigned int keeps none."""
+def test_running_off_the_table_kills_the_kernel() -> None:
     dev = device()
-    with pytest.raises(KernelBug if size == 1 << 45 else DmaError):
-        map_one(dev, FAR, size)
+    with pytest.raises(DmaError):
+        map_one(dev, FAR, GB + PAGE)
     with pytest.raises(KernelBug, match="behind the I/O page table"):
-        unmap_one(dev, 0x40000000, size)
+        unmap_one(dev, 0x40000000, GB + PAGE)
 
 
 def test_table_must_fit_the_window() -> None:

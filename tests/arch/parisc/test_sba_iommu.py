@@ -252,13 +252,12 @@ def test_window_must_be_a_power_of_two(window: int) -> None:
         device(window=window)
 
 
-@pytest.mark.parametrize("size", [GB + PAGE, 1 << 45])
-def test_running_off_the_table_kills_the_kernel(size: int) -> None:
+def test_running_off_the_table_kills_the_kernel() -> None:
     dev = device()
     with pytest.raises(KernelBug, match="behind the I/O page table"):
-        map_one(dev, BASE, size)
+        map_one(dev, BASE, GB + PAGE)
     with pytest.raises(KernelBug, match="behind the I/O page table"):
-        dma_unmap_page(dev, 0, size, DMA_TO_DEVICE)
+        dma_unmap_page(dev, 0, GB + PAGE, DMA_TO_DEVICE)
 
 
 @pytest.mark.parametrize("entries", [0, 1 << 18 | 1])
