@@ -32,6 +32,7 @@ from .selection import (
     known_backends,
     machine,
     parse_shard,
+    suggest,
 )
 from .verdict import Tally
 
@@ -133,8 +134,8 @@ def report_command(results: Path, form: str, known: bool) -> None:
 @click.option("--max-show", type=click.IntRange(min=0), default=20, show_default=True, help="Differences to print.")
 def replay_command(paths: tuple[Path, ...], backend: str | None, max_show: int) -> None:
     """Replay recorded runs of real kernels on the models, and compare each result."""
-    from .replay.main import replay
-    from .replay.run import VectorError
+    from .replay.main import find, replay, sessions
+    from .replay.run import VECTORS, VectorError
 
     shown = 0
 
@@ -144,12 +145,21 @@ def replay_command(paths: tuple[Path, ...], backend: str | None, max_show: int) 
         if shown <= max_show:
             click.echo(line)
 
+    if backend is not None and backend not in sessions():
+        raise SelectionError(f"no adapter replays backend {backend}{suggest(backend, sessions())}")
     try:
-        total = replay(paths, backend=backend, report=show)
+        files = list(find(paths or [VECTORS]))
+        if not files:
+            raise VectorError("no recorded run (.json.gz) was found")
+        with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+            task = progress.add_task("replay", total=len(files))
+            total = replay(files, backend=backend, report=show, progress=lambda *_: progress.advance(task))
     except VectorError as error:
         raise click.UsageError(str(error)) from None
     if shown > max_show:
         click.echo(f"… and {shown - max_show} more differences")
+    if total.void:
+        click.echo(f"{total.void} recorded results are void (conformance/vectors/void.toml says why)")
     click.echo(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped")
     sys.exit(1 if total.failed or not total.passed else 0)
 

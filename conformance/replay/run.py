@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import gzip
 import json
+import tomllib
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 FORMAT = 1
+VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 
 
 class VectorError(ValueError):
@@ -45,6 +48,13 @@ class Run:
         """The line number of operation index in the recorder's script, or its position where none was kept."""
         line = self.lines[index] if index < len(self.lines) else None
         return index + 1 if line is None else line
+
+
+@cache
+def void_results() -> dict[tuple[str, int], str]:
+    """(run, line) of each recorded result that says nothing of DMA, and why: vectors/void.toml."""
+    rows = tomllib.loads((VECTORS / "void.toml").read_text(encoding="utf-8"))["void"]
+    return {(row["run"], row["line"]): row["why"].strip() for row in rows}
 
 
 def load(path: Path) -> Run:

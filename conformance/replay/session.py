@@ -16,7 +16,7 @@ import dma_ops
 from dma_ops import Device, DmaError, DmaFault, KernelBug, Machine
 from scatterlist.core import SgTable
 
-from .run import Run
+from .run import Run, VectorError, void_results
 
 DIRECTIONS = {"bidi": 0, "to": 1, "from": 2}
 BUS_ADDRESS = 1                 # SG_DMA_BUS_ADDRESS in dma_flags
@@ -90,7 +90,7 @@ class Session:
         self.current = 0
         self.arenas: dict[str, Arena] = {}
         self.slots: dict[int, Slot] = {}
-        self.passed = self.failed = self.skipped = 0
+        self.passed = self.failed = self.skipped = self.void = 0
         self.expected: Answer = {}
 
     # -- what an adapter provides ------------------------------------------------------------------------------
@@ -123,14 +123,22 @@ class Session:
 
     def play(self) -> Iterator[Difference]:
         """Perform every operation; yields each difference."""
-        self.setup()
+        try:
+            self.setup()
+        except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
+            raise VectorError(
+                f"{self.run.path}: its facts do not make a machine of {self.run.backend}: {error!r}") from error
         tables = {dump["after_line"]: dump for dump in self.run.table}
         for index, (operation, expected) in enumerate(self.run.ops):
             self.expected = expected if isinstance(expected, dict) else {}
             verb, *words = operation.split()
             if self.expected.get("bad", "sgalloc") != "sgalloc":
                 continue                    # the recorder itself refused it
-            got = self.perform(verb, words)
+            try:
+                got = self.perform(verb, words)
+            except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
+                raise VectorError(f"{self.run.path}:{self.run.line_of(index)}: {operation[:80]!r} cannot be performed: "
+                                  f"{error!r}") from error
             if not self.no_result(operation, expected):
                 difference = self.judge(index, operation, got)
                 if difference is not None:
@@ -154,6 +162,9 @@ class Session:
         expected = {key: value for key, value in self.expected.items() if key in keys}
         if "unasked" in got:
             self.skipped += 1
+            return None
+        if (self.run.id, self.run.line_of(index)) in void_results():
+            self.void += 1
             return None
         if self.same(expected, got):
             self.passed += 1
