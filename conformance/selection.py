@@ -6,6 +6,8 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import importlib
+import os
+import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -81,11 +83,14 @@ def known_backends() -> dict[str, BackendRecord]:
 
 @cache
 def backend(name: str) -> BackendRecord:
-    """A backend by its id, or "py:MODULE:OBJECT". Raises SelectionError."""
+    """A backend by its id, or "py:MODULE:OBJECT", also from the current folder. Raises SelectionError."""
     if name.startswith("py:"):
         module, _, attribute = name.removeprefix("py:").partition(":")
         if not module or not attribute:
             raise SelectionError(f"{name!r} is not py:MODULE:OBJECT")
+        here = os.getcwd()
+        if here not in sys.path:
+            sys.path.append(here)               # last: an installed module of that name comes first
         try:
             record = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:

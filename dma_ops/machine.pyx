@@ -316,6 +316,10 @@ cdef class Machine:
         self.fail_plan.append([kind.encode(), nth])
         self.fail_armed = True
 
+    def fails(self, str kind):
+        """Is this allocation one that fail() has doomed? A backend written in Python asks before each of its own."""
+        return self._should_fail(kind.encode())
+
     cdef bint should_fail(self, const char *kind) noexcept nogil:
         if not self.fail_armed:
             return False
