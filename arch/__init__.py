@@ -8,6 +8,8 @@ import pkgutil
 
 from .record import BackendRecord, Known, MachineConfig
 
+__dma_conformance__ = True          # tells this package from PyPI's unrelated "arch"
+
 __all__ = ["BackendRecord", "Known", "MachineConfig", "backends"]
 
 

@@ -116,13 +116,15 @@ def _run(selection: Selection, out: Path | None, workers: str, *, time_limit: in
 
 @main.command("report")
 @click.argument("results", type=click.Path(exists=True, path_type=Path))
-@click.option("--format", "form", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(["text", "markdown", "svg"]), default="text", show_default=True)
 @click.option("--known", is_flag=True, help="List the known faults of Linux too (markdown always does).")
 def report_command(results: Path, form: str, known: bool) -> None:
     """Render a results.jsonl, or the folder that has one. The exit status is that of the run."""
     report = read(results)
     if form == "markdown":
         click.echo(reports.markdown(report), nl=False)
+    elif form == "svg":
+        click.echo(reports.svg(report), nl=False)
     else:
         reports.print_text(console(), report, known=known)
     sys.exit(0 if reports.is_good(report) else 1)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -217,3 +219,18 @@ def markdown(report: Report) -> str:
 
 def print_text(console: Console, report: Report, *, known: bool = False) -> None:
     console.print(text(report, known=known), soft_wrap=True)
+
+
+def svg(report: Report) -> str:
+    """The matrices as a picture that loads nothing from elsewhere."""
+    parts: list[RenderableType] = []
+    for matrix in matrices(report):
+        parts += [_table(matrix), Text()]
+    tally = Tally(result.verdict for result in report.results)
+    whole = Group(*parts, Text(f"{tally.total} cases: {tally}"))
+    ruler = Console(file=io.StringIO(), width=400)
+    width = ruler.measure(whole).maximum
+    paper = Console(file=io.StringIO(), record=True, width=width, force_terminal=True, color_system="truecolor")
+    paper.print(whole)
+    drawn = paper.export_svg(title=f"dma-conformance {report.header['version']}", unique_id="dma")
+    return re.sub(r"\s*@font-face \{.*?\}(?=\n)", "", drawn, flags=re.DOTALL)
