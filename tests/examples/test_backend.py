@@ -192,7 +192,7 @@ def test_it_can_be_an_entry_point(tmp_path, monkeypatch):
         assert done.exit_code == 0 and "verdict     pass" in done.output
         (info / "entry_points.txt").write_text("[dma_conformance.backends]\nheron = examples.backend:build\n")
         known_backends.cache_clear()
-        with pytest.raises(SelectionError, match="the entry point heron of dma_conformance.backends is no Backend"):
+        with pytest.raises(SelectionError, match=r"the entry point heron of .* is no BackendRecord"):
             known_backends()
     finally:
         monkeypatch.undo()
