@@ -63,7 +63,7 @@ cdef class LpaeDomain(PageTable):
     no cache maintenance."""
 
     def __cinit__(self, Machine machine not None, unsigned int ias=48, unsigned int oas=48, *, size_t granule=4096,
-                 bint aarch32=False, bint coherent_walk=True):
+                  bint aarch32=False, bint coherent_walk=True):
         cdef unsigned int va_bits, levels, limit = 52 if granule == 65536 else 48
         if granule not in _GRANULES:
             raise ValueError(f"granule is {granule}, not 4096, 16384 or 65536")

@@ -54,7 +54,7 @@ cdef class VtdDomain(PageTable):
     """width: 39, 48 or 57. superpage: 0, 1 (2 MiB) or 2 (and 1 GiB). snoop: enforce_cache_coherency() was asked for."""
 
     def __cinit__(self, Machine machine not None, unsigned int width=48, *, unsigned int superpage=2, bint snoop=False,
-                 unsigned int haw=52):
+                  unsigned int haw=52):
         if width not in (39, 48, 57):
             raise ValueError(f"VT-d address width is {width}, not 39, 48 or 57")
         if superpage > 2:

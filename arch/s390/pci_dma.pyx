@@ -115,7 +115,7 @@ cdef class S390PciDmaOps(DmaMapOps):
     """
 
     def __cinit__(self, Machine machine not None, *, u64 start_dma=0x100000000, u64 end_dma=0x1ffffffff,
-                 u64 aperture=0, bint strict=False, bint tlb_refresh=False):
+                  u64 aperture=0, bint strict=False, bint tlb_refresh=False):
         cdef u64 size
         if machine.page_shift != PAGE_SHIFT or not machine.big_endian:
             raise ValueError(f"machine {machine.name}: zPCI needs a big-endian machine of 4 KiB pages")

@@ -88,7 +88,7 @@ cdef class Sun4uDmaOps(SparcIommuOps):
     """
 
     def __cinit__(self, Machine machine not None, *, u64 base=0xc0000000, u64 entries=128 * 1024,
-                 u64 dma_addr_mask=0xffffffff, bint streaming=True, bint contexts=False, dummy_page=None):
+                  u64 dma_addr_mask=0xffffffff, bint streaming=True, bint contexts=False, dummy_page=None):
         cdef u64 i
         if machine.page_shift != IO_PAGE_SHIFT or not machine.big_endian:
             raise ValueError(f"machine {machine.name}: sun4u needs a big-endian machine of 8 KiB pages")

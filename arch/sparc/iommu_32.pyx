@@ -135,7 +135,7 @@ cdef class SbusIommuDmaOps(DmaMapOps):
     """
 
     def __cinit__(self, Machine machine not None, *, bint hypersparc=False, bint viking_mxcc=False,
-                 int vac_cache_size=0x40000, dvma=None):
+                  int vac_cache_size=0x40000, dvma=None):
         if machine.page_shift != PAGE_SHIFT or machine.bits != 32 or not machine.big_endian:
             raise ValueError(f"machine {machine.name}: the SBus IOMMU needs a 32-bit big-endian machine of 4 KiB pages")
         self.machine = machine

@@ -128,7 +128,7 @@ cdef class Sun4vDmaOps(SparcIommuOps):
     """
 
     def __cinit__(self, Machine machine not None, *, u64 base=0x80000000, u64 size=0x80000000, u64 atu_base=0,
-                 int vpci_major=2, u64 most=PGLIST_NENTS, firmware=None):
+                  int vpci_major=2, u64 most=PGLIST_NENTS, firmware=None):
         if machine.page_shift != IO_PAGE_SHIFT or not machine.big_endian:
             raise ValueError(f"machine {machine.name}: sun4v needs a big-endian machine of 8 KiB pages")
         if (base | size) & IO_PAGE_OFFSET or size >> IO_PAGE_SHIFT < 4 * IOMMU_NR_POOLS or base + size > 1 << 32:
