@@ -388,6 +388,19 @@ cdef int pci_p2pdma_map_segment(pci_p2pdma_map_state *state, Device dev, scatter
     return state.map
 
 
+cdef int pci_p2pdma_state(pci_p2pdma_map_state *state, Device dev, page_t page) except -9999 nogil:
+    """6.16: the P2P_MAP_ type of a page; state, whose map has the same numbering here, is only touched by P2P pages."""
+    cdef pgmap_range *pgmap = dev.machine.find_pgmap(page) if dev.machine.nr_pgmaps else NULL
+    if pgmap == NULL:
+        return P2P_MAP_NONE
+    if state.pgmap != pgmap.pgmap:
+        state.pgmap = pgmap.pgmap
+        state.bus_off = pgmap.bus_offset
+        with gil:
+            state.map = pci_p2pdma_map_type(dev, pgmap.provider) + 1
+    return state.map
+
+
 def p2pdma_map_type(Device dev not None, u64 page):
     """The name of the type with which a device would map a P2P page: one of MAP_TYPES. Raises ValueError for others."""
     cdef pgmap_range *pgmap = dev.machine.find_pgmap(page)
