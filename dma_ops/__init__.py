@@ -48,9 +48,23 @@ from .api import (
     dma_unmap_single,
 )
 from .device import Device, DmaMapOps, Walker
+from .dma_iova import DmaIovaState
 from .errors import DmaError, DmaFault, KernelBug, KernelHang
 from .machine import Machine
 from .mappings import coherent, mapped_page, mapped_sgtable
+from .phys_api import (
+    dma_iova_destroy,
+    dma_iova_free,
+    dma_iova_link,
+    dma_iova_size,
+    dma_iova_sync,
+    dma_iova_try_alloc,
+    dma_iova_unlink,
+    dma_map_phys,
+    dma_need_unmap,
+    dma_unmap_phys,
+    dma_use_iova,
+)
 from .pyops import PyDmaMapOps, WrappedOps
 
 DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE, DMA_NONE = range(4)
@@ -62,13 +76,17 @@ DMA_ATTR_FORCE_CONTIGUOUS = 1 << 6
 DMA_ATTR_ALLOC_SINGLE_PAGES = 1 << 7
 DMA_ATTR_NO_WARN = 1 << 8
 DMA_ATTR_PRIVILEGED = 1 << 9
+DMA_ATTR_MMIO = 1 << 10
+DMA_ATTR_REQUIRE_COHERENT = 1 << 12
 
 __all__ = [
     "DMA_ATTR_ALLOC_SINGLE_PAGES",
     "DMA_ATTR_FORCE_CONTIGUOUS",
+    "DMA_ATTR_MMIO",
     "DMA_ATTR_NO_KERNEL_MAPPING",
     "DMA_ATTR_NO_WARN",
     "DMA_ATTR_PRIVILEGED",
+    "DMA_ATTR_REQUIRE_COHERENT",
     "DMA_ATTR_SKIP_CPU_SYNC",
     "DMA_ATTR_WEAK_ORDERING",
     "DMA_ATTR_WRITE_COMBINE",
@@ -79,6 +97,7 @@ __all__ = [
     "Device",
     "DmaError",
     "DmaFault",
+    "DmaIovaState",
     "DmaMapOps",
     "KernelBug",
     "KernelHang",
@@ -104,7 +123,15 @@ __all__ = [
     "dma_get_required_mask",
     "dma_get_seg_boundary",
     "dma_get_sgtable",
+    "dma_iova_destroy",
+    "dma_iova_free",
+    "dma_iova_link",
+    "dma_iova_size",
+    "dma_iova_sync",
+    "dma_iova_try_alloc",
+    "dma_iova_unlink",
     "dma_map_page",
+    "dma_map_phys",
     "dma_map_resource",
     "dma_map_sg",
     "dma_map_sgtable",
@@ -112,6 +139,7 @@ __all__ = [
     "dma_mapping_error",
     "dma_max_mapping_size",
     "dma_need_sync",
+    "dma_need_unmap",
     "dma_opt_mapping_size",
     "dma_pci_p2pdma_supported",
     "dma_set_coherent_mask",
@@ -127,10 +155,12 @@ __all__ = [
     "dma_sync_single_for_cpu",
     "dma_sync_single_for_device",
     "dma_unmap_page",
+    "dma_unmap_phys",
     "dma_unmap_resource",
     "dma_unmap_sg",
     "dma_unmap_sgtable",
     "dma_unmap_single",
+    "dma_use_iova",
     "mapped_page",
     "mapped_sgtable",
 ]

@@ -4,6 +4,8 @@
 A DMA address is the physical address, moved by the dma_range_map if the device has one. There is nothing to allocate
 and nothing ever merges. What the device cannot reach is bounced through swiotlb if the device has a pool, P2P memory
 never. P2PDMA is native: a bus address bypasses mask, limits and bouncing altogether.
+
+From 6.17 on everything is mapped by physical address (map_phys, as in 7.x), and P2P memory is bounced like RAM.
 """
 
 from libc.errno cimport EIO, ENOMEM, EREMOTEIO
@@ -18,7 +20,9 @@ from scatterlist.core cimport (
 from scatterlist.types cimport dma_addr_t, page_t, phys_addr_t, u64
 
 from .device cimport (
+    DMA_ATTR_MMIO,
     DMA_ATTR_NO_KERNEL_MAPPING,
+    DMA_ATTR_REQUIRE_COHERENT,
     DMA_ATTR_SKIP_CPU_SYNC,
     DMA_MAPPING_ERROR,
     DMA_TO_DEVICE,
@@ -55,6 +59,7 @@ from .p2pdma cimport (
     pci_p2pdma_map_segment,
     pci_p2pdma_map_state,
 )
+from .phys cimport OP_MAP_PHYS, warn_once
 from .swiotlb cimport (
     is_swiotlb_active,
     is_swiotlb_buffer,
@@ -128,7 +133,7 @@ cdef bint coherent_ok(Device dev, phys_addr_t phys, size_t size) noexcept nogil:
     return addr + size - 1 <= min_not_zero(dev.coherent_dma_mask, dev.bus_dma_limit)
 
 
-cdef class DmaDirect(DmaMapOps):
+cdef class DmaDirect(PhysMapOps):
     """dma-direct: no table, no allocator, no merging; what the device cannot reach bounces through swiotlb.
 
     unmap_sg_is_stub: a kernel with neither CONFIG_SWIOTLB nor cache maintenance, where dma_direct_unmap_sg() is an
@@ -141,9 +146,36 @@ cdef class DmaDirect(DmaMapOps):
         self.filled = (OP_ALLOC | OP_FREE | OP_ALLOC_PAGES | OP_FREE_PAGES | OP_MMAP | OP_GET_SGTABLE |
                        OP_MAP_PAGE | OP_UNMAP_PAGE | OP_MAP_SG | OP_UNMAP_SG | OP_MAP_RESOURCE |
                        OP_SYNC_SINGLE_FOR_CPU | OP_SYNC_SINGLE_FOR_DEVICE | OP_SYNC_SG_FOR_CPU |
-                       OP_SYNC_SG_FOR_DEVICE | OP_DMA_SUPPORTED | OP_GET_REQUIRED_MASK | OP_MAX_MAPPING_SIZE)
+                       OP_SYNC_SG_FOR_DEVICE | OP_DMA_SUPPORTED | OP_GET_REQUIRED_MASK | OP_MAX_MAPPING_SIZE |
+                       OP_MAP_PHYS)
 
     # -- streaming ---------------------------------------------------------------------------------------------
+
+    cdef dma_addr_t map_phys(self, Device dev, phys_addr_t phys, size_t size, int dir,
+                             unsigned long attrs) except? 0xBADBADBADBADBAD nogil:
+        """7.x. DMA_MAPPING_ERROR where the device cannot reach the memory and it may not bounce. A dma_range_map moves
+        MMIO, too. P2P memory may bounce (a fault of Linux: the pool then has a copy of a peer's registers).
+        """
+        cdef dma_addr_t addr
+        cdef bint mmio = attrs & DMA_ATTR_MMIO != 0
+        phys &= dev.machine.phys_addr_mask
+        if is_swiotlb_force_bounce(dev):
+            if attrs & (DMA_ATTR_MMIO | DMA_ATTR_REQUIRE_COHERENT):
+                return DMA_MAPPING_ERROR
+            return swiotlb_map(dev, phys, size, dir, attrs)
+        addr = phys_to_dma(dev, phys)
+        if not dma_capable(dev, addr, size, not mmio) or (not mmio and kmalloc_needs_bounce(dev, size, dir)):
+            if not mmio and not attrs & DMA_ATTR_REQUIRE_COHERENT and is_swiotlb_active(dev):
+                return swiotlb_map(dev, phys, size, dir, attrs)
+            warn_once(dev.machine, b"WARNING: dma_direct_map_phys: DMA addr overflow")
+            return DMA_MAPPING_ERROR
+        if not dev.dma_coherent and not attrs & (DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_MMIO):
+            dev.machine.sync_for_device(phys, size, dir)
+        return addr
+
+    cdef int unmap_phys(self, Device dev, dma_addr_t addr, size_t size, int dir,
+                        unsigned long attrs) except -9999 nogil:
+        return 0 if attrs & DMA_ATTR_MMIO else self.unmap_memory(dev, addr, size, dir, attrs)
 
     cdef dma_addr_t map_page(self, Device dev, page_t page, u64 offset, size_t size, int dir,
                              unsigned long attrs) except? 0xBADBADBADBADBAD nogil:
@@ -152,6 +184,8 @@ cdef class DmaDirect(DmaMapOps):
         cdef phys_addr_t phys = (page + offset) & dev.machine.phys_addr_mask
         cdef dma_addr_t addr = phys_to_dma(dev, phys)
         cdef bint forced = is_swiotlb_force_bounce(dev)
+        if dev.machine.kernel >= 617:
+            return self.map_phys(dev, phys, size, dir, attrs)
         if forced or not dma_capable(dev, addr, size, True) or kmalloc_needs_bounce(dev, size, dir):
             if is_pci_p2pdma_page(dev.machine, page):
                 return DMA_MAPPING_ERROR
@@ -165,6 +199,12 @@ cdef class DmaDirect(DmaMapOps):
 
     cdef int unmap_page(self, Device dev, dma_addr_t addr, size_t size, int dir,
                         unsigned long attrs) except -9999 nogil:
+        if dev.machine.kernel >= 617:
+            return self.unmap_phys(dev, addr, size, dir, attrs)
+        return self.unmap_memory(dev, addr, size, dir, attrs)
+
+    cdef int unmap_memory(self, Device dev, dma_addr_t addr, size_t size, int dir,
+                          unsigned long attrs) except -9999 nogil:
         cdef phys_addr_t phys = dma_to_phys(dev, addr)
         if not attrs & DMA_ATTR_SKIP_CPU_SYNC:
             self.sync_single_for_cpu(dev, addr, size, dir)
@@ -215,7 +255,9 @@ cdef class DmaDirect(DmaMapOps):
 
     cdef dma_addr_t map_resource(self, Device dev, phys_addr_t phys, size_t size, int dir,
                                  unsigned long attrs) except? 0xBADBADBADBADBAD nogil:
-        """The physical address as it is: a dma_range_map does not move it."""
+        """The physical address as it is: before 6.18, a dma_range_map does not move it."""
+        if dev.machine.kernel >= 617:
+            return self.map_phys(dev, phys, size, dir, attrs | DMA_ATTR_MMIO)
         if not dma_capable(dev, phys & dev.machine.dma_addr_mask, size, False):
             dev.machine.warn(b"WARNING: dma_direct_map_resource: DMA addr overflow")
             return DMA_MAPPING_ERROR

@@ -34,6 +34,7 @@ cdef class IommuDomain:
 
 cdef size_t iommu_pgsize(IommuDomain domain, u64 iova, phys_addr_t paddr, size_t size,
                          size_t *count) except? 0xBADBADBADBADBAD nogil
+cdef int map_no_sync(IommuDomain domain, u64 iova, phys_addr_t paddr, size_t size, int prot) except -9999 nogil
 cdef int iommu_map(IommuDomain domain, u64 iova, phys_addr_t paddr, size_t size, int prot) except -9999 nogil
 cdef size_t iommu_unmap(IommuDomain domain, u64 iova, size_t size) except? 0xBADBADBADBADBAD nogil
 cdef size_t iommu_unmap_fast(IommuDomain domain, u64 iova, size_t size) except? 0xBADBADBADBADBAD nogil

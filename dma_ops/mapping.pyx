@@ -5,11 +5,13 @@ The results are Linux's. Whoever calls has a device of an initialised machine an
 Python API makes sure of that.
 """
 
-from libc.errno cimport EINVAL, EIO, ENOMEM, EREMOTEIO
+from libc.errno cimport EINVAL, EIO, ENOMEM, EOPNOTSUPP, EREMOTEIO
 
 from scatterlist.core cimport sg_alloc_table, sg_free_table, sg_next, sg_page, sg_set_page
 
 from .device cimport (
+    DMA_ATTR_MMIO,
+    DMA_ATTR_REQUIRE_COHERENT,
     DMA_ATTR_SKIP_CPU_SYNC,
     DMA_F_PCI_P2PDMA_SUPPORTED,
     DMA_FROM_DEVICE,
@@ -42,12 +44,18 @@ from .device cimport (
 )
 from .errors cimport kernel_bug
 from .machine cimport PHYS_NONE
+from .phys cimport OP_DMA_IOMMU
 
 
 cdef inline int check_direction(int dir) except -9999 nogil:
     if not 0 <= dir <= DMA_FROM_DEVICE:
         return kernel_bug(b"kernel BUG at kernel/dma/mapping.c: !valid_dma_direction(dir)")
     return 0
+
+
+cdef inline bint may_map(Device dev, unsigned long attrs) noexcept nogil:
+    """7.x: who requires coherence gets nothing else."""
+    return dev.dma_coherent or not attrs & DMA_ATTR_REQUIRE_COHERENT or dev.machine.kernel < 617
 
 
 cdef bint go_direct(Device dev, u64 mask) except -1 nogil:
@@ -75,6 +83,8 @@ cdef dma_addr_t dma_map_page_attrs(Device dev, page_t page, u64 offset, size_t s
     if not dev.has_dma_mask:
         dev.machine.warn(b"WARNING: dma_map_page_attrs: dev->dma_mask is NULL")
         return DMA_MAPPING_ERROR
+    if dev.machine.kernel >= 617 and (attrs & DMA_ATTR_MMIO or not may_map(dev, attrs)):
+        return DMA_MAPPING_ERROR
     if dma_map_direct(dev) or dev.dma_ops.arch_map_page_direct(dev, page + offset + size):
         addr = dev.direct.map_page(dev, page, offset, size, dir, attrs)
     elif not dev.dma_ops.filled & OP_MAP_PAGE:
@@ -91,6 +101,8 @@ cdef dma_addr_t dma_map_page_attrs(Device dev, page_t page, u64 offset, size_t s
 cdef int dma_unmap_page_attrs(Device dev, dma_addr_t addr, size_t size, int dir,
                               unsigned long attrs) except -9999 nogil:
     check_direction(dir)
+    if attrs & DMA_ATTR_MMIO and dev.machine.kernel >= 617:
+        return 0
     if dma_map_direct(dev) or dev.dma_ops.arch_unmap_page_direct(dev, addr + size):
         dev.direct.unmap_page(dev, addr, size, dir, attrs)
     elif dev.dma_ops.filled & OP_UNMAP_PAGE:
@@ -102,9 +114,12 @@ cdef int dma_unmap_page_attrs(Device dev, dma_addr_t addr, size_t size, int dir,
 
 
 cdef int map_sg_filtered(Device dev, scatterlist *sg, int nents, int dir, unsigned long attrs) except -9999 nogil:
-    """Entries mapped, or one of the four errnos that callers may see; 0 only where dev->dma_mask is NULL."""
+    """Entries mapped, or one of the four errnos that callers may see; 0 only where dev->dma_mask is NULL. 7.x:
+    -EOPNOTSUPP for DMA_ATTR_REQUIRE_COHERENT and a device that is not."""
     cdef int ents
     check_direction(dir)
+    if not may_map(dev, attrs):
+        return -EOPNOTSUPP
     if not dev.has_dma_mask:
         dev.machine.warn(b"WARNING: __dma_map_sg_attrs: dev->dma_mask is NULL")
         return 0
@@ -174,6 +189,8 @@ cdef dma_addr_t dma_map_resource(Device dev, phys_addr_t phys, size_t size, int 
     check_direction(dir)
     if not dev.has_dma_mask:
         dev.machine.warn(b"WARNING: dma_map_resource: dev->dma_mask is NULL")
+        return DMA_MAPPING_ERROR
+    if not may_map(dev, attrs):
         return DMA_MAPPING_ERROR
     if dma_map_direct(dev):
         addr = dev.direct.map_resource(dev, phys, size, dir, attrs)
@@ -436,6 +453,19 @@ cdef int dma_set_mask(Device dev, u64 mask) except -9999 nogil:
     if not dev.has_dma_mask or not dma_supported(dev, mask):
         return -EIO
     dev.dma_mask = mask
+    if dev.machine.kernel >= 612:
+        setup_need_sync(dev)
+    return 0
+
+
+cdef int setup_need_sync(Device dev) except -9999 nogil:
+    """6.10 and later: may syncs be skipped, until the first bounce buffer?"""
+    cdef unsigned long syncs = (OP_SYNC_SINGLE_FOR_CPU | OP_SYNC_SINGLE_FOR_DEVICE | OP_SYNC_SG_FOR_CPU
+                                | OP_SYNC_SG_FOR_DEVICE)
+    if dma_map_direct(dev) or dev.dma_ops.filled & OP_DMA_IOMMU:
+        dev.dma_skip_sync = dev.dma_coherent
+    else:
+        dev.dma_skip_sync = not dev.dma_ops.filled & syncs
     return 0
 
 

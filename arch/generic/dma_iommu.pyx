@@ -13,20 +13,20 @@ Linux's faults, kept:
 - a failed map of a list with stale dma fields corrupts offset and length behind the failing entry (__invalidate_sg);
 - an untrusted client's P2P pages are mapped or bounced without asking for the route (iommu_dma_map_sg_swiotlb);
 - cache maintenance does not spare P2P entries (iommu_dma_sync_sg_for_*).
+The newer half of the file (6.16 and later) is dma_iommu_iova.pyx.
 """
 
 from libc.errno cimport EINVAL, EIO, ENOMEM, EREMOTEIO
 
+from arch.generic.dma_iommu_iova cimport dev_is_untrusted, dev_use_swiotlb, dma_get_mask, dma_info_to_prot
 from dma_ops.device cimport (
     DMA_ATTR_ALLOC_SINGLE_PAGES,
     DMA_ATTR_FORCE_CONTIGUOUS,
-    DMA_ATTR_PRIVILEGED,
+    DMA_ATTR_MMIO,
     DMA_ATTR_SKIP_CPU_SYNC,
     DMA_BIDIRECTIONAL,
     DMA_F_PCI_P2PDMA_SUPPORTED,
-    DMA_FROM_DEVICE,
     DMA_MAPPING_ERROR,
-    DMA_TO_DEVICE,
     OP_ALLOC,
     OP_ALLOC_NONCONTIGUOUS,
     OP_ALLOC_PAGES,
@@ -54,7 +54,7 @@ from dma_ops.device cimport (
 from dma_ops.direct cimport kmalloc_needs_bounce
 from dma_ops.errors cimport kernel_bug
 from dma_ops.gather cimport free_page_blocks, gather_pages, joined, sg_pages
-from dma_ops.iommu cimport IOMMU_CACHE, IOMMU_MMIO, IOMMU_PRIV, IOMMU_READ, IOMMU_WRITE, IommuDomain, iommu_map_sg
+from dma_ops.iommu cimport IOMMU_CACHE, IommuDomain, iommu_map_sg
 from dma_ops.iova cimport IOVA_RANGE_CACHE_MAX_SIZE, iova_live_pages
 from dma_ops.machine cimport PHYS_NONE, Machine, is_pci_p2pdma_page
 from dma_ops.mapping cimport dma_common_alloc_pages, dma_common_free_pages, get_order
@@ -65,12 +65,10 @@ from dma_ops.p2pdma cimport (
     pci_p2pdma_map_state,
 )
 from dma_ops.swiotlb cimport (
-    is_swiotlb_active,
     is_swiotlb_buffer,
     swiotlb_max_mapping_size,
     swiotlb_sync_single_for_cpu,
     swiotlb_sync_single_for_device,
-    swiotlb_tbl_map_single,
     swiotlb_tbl_unmap_single,
 )
 from scatterlist.core cimport (
@@ -86,30 +84,7 @@ from scatterlist.core cimport (
     sg_set_page,
     sg_table,
 )
-from scatterlist.types cimport dma_addr_t, page_t, phys_addr_t, s64
-
-cdef u64 MASK_32BIT = 0xffffffff
-
-
-cdef inline int dma_info_to_prot(int dir, bint coherent, unsigned long attrs) noexcept nogil:
-    cdef int prot = IOMMU_CACHE if coherent else 0
-    if attrs & DMA_ATTR_PRIVILEGED:
-        prot |= IOMMU_PRIV
-    if dir == DMA_BIDIRECTIONAL:
-        return prot | IOMMU_READ | IOMMU_WRITE
-    if dir == DMA_TO_DEVICE:
-        return prot | IOMMU_READ
-    if dir == DMA_FROM_DEVICE:
-        return prot | IOMMU_WRITE
-    return 0
-
-
-cdef inline u64 dma_get_mask(Device dev) noexcept nogil:
-    return dev.dma_mask if dev.has_dma_mask and dev.dma_mask else MASK_32BIT
-
-
-cdef inline bint dev_is_untrusted(Device dev) noexcept nogil:
-    return dev.is_pci and dev.untrusted
+from scatterlist.types cimport dma_addr_t, page_t, phys_addr_t, s64, u64
 
 
 cdef bint sg_needs_bounce(Device dev, scatterlist *sg, int nents, int dir) noexcept nogil:
@@ -124,23 +99,18 @@ cdef bint sg_needs_bounce(Device dev, scatterlist *sg, int nents, int dir) noexc
     return False
 
 
-cdef class IommuDmaOps(DmaMapOps):
+cdef class IommuDmaOps(IommuIovaOps):
     """The table of one IOMMU domain, shared by the devices of its group. Facts of the domain: see IommuDmaCookie."""
 
     def __cinit__(self, IommuDomain domain not None, Device dev not None, **facts):
         self.flags = DMA_F_PCI_P2PDMA_SUPPORTED
-        self.filled = (
+        self.filled |= (
             OP_ALLOC | OP_FREE | OP_ALLOC_PAGES | OP_FREE_PAGES | OP_ALLOC_NONCONTIGUOUS | OP_FREE_NONCONTIGUOUS
             | OP_MMAP | OP_GET_SGTABLE | OP_MAP_PAGE | OP_UNMAP_PAGE | OP_MAP_SG | OP_UNMAP_SG
             | OP_MAP_RESOURCE | OP_UNMAP_RESOURCE | OP_SYNC_SINGLE_FOR_CPU | OP_SYNC_SINGLE_FOR_DEVICE
             | OP_SYNC_SG_FOR_CPU | OP_SYNC_SG_FOR_DEVICE
             | OP_GET_MERGE_BOUNDARY | OP_OPT_MAPPING_SIZE | OP_MAX_MAPPING_SIZE
         )
-        self.cookie = IommuDmaCookie(domain, dev, **facts)
-        self.domain = domain
-        self.walker = domain.walker
-        self.kernel = dev.machine.kernel
-        self.mask = self.cookie.mask
         self.attach(dev)
 
     def attach(self, Device dev not None, **limits):
@@ -154,27 +124,14 @@ cdef class IommuDmaOps(DmaMapOps):
     cdef dma_addr_t map_page(self, Device dev, page_t page, u64 offset, size_t size, int dir,
                              unsigned long attrs) except? 0xBADBADBADBADBAD nogil:
         cdef phys_addr_t phys = page + offset
-        cdef int prot = dma_info_to_prot(dir, dev.dma_coherent, attrs)
-        cdef u64 aligned = (size + self.mask) & ~self.mask
-        cdef u64 start
+        cdef int prot = dma_info_to_prot(dir, dev.dma_coherent, attrs & ~<unsigned long>DMA_ATTR_MMIO)
         cdef dma_addr_t iova
-        if (phys | size) & self.mask and (dev_is_untrusted(dev) or kmalloc_needs_bounce(dev, size, dir)):
-            if not is_swiotlb_active(dev):
-                dev.machine.warn(b"DMA bounce buffers are inactive, unable to map unaligned transaction.")
-                return DMA_MAPPING_ERROR
-            phys = swiotlb_tbl_map_single(dev, phys, size, aligned, self.mask, dir, attrs)
+        if self.kernel >= 617:
+            return self.map_phys(dev, phys, size, dir, attrs)
+        if (phys | size) & self.mask and dev_use_swiotlb(dev, size, dir):
+            phys = self.bounce(dev, phys, size, dir, attrs)
             if phys == DMA_MAPPING_ERROR:
                 return DMA_MAPPING_ERROR
-            if self.kernel >= 612:      # the device sees whole granules: nothing of other slots, nor old bytes
-                if dev_is_untrusted(dev):
-                    start = phys & ~self.mask
-                    dev.machine.mem.fill(start, 0, phys - start)
-                    start = phys + size
-                    dev.machine.mem.fill(start, 0, ((start + self.mask) & ~self.mask) - start)
-            elif not attrs & DMA_ATTR_SKIP_CPU_SYNC and dir != DMA_FROM_DEVICE:
-                dev.machine.mem.fill(phys + size, 0, aligned - size)
-            else:
-                dev.machine.mem.fill(phys, 0, aligned)
         if not dev.dma_coherent and not attrs & DMA_ATTR_SKIP_CPU_SYNC:
             dev.machine.sync_for_device(phys, size, dir)
         iova = self.cookie.map_phys(dev, phys, size, prot, dma_get_mask(dev))
@@ -184,7 +141,10 @@ cdef class IommuDmaOps(DmaMapOps):
 
     cdef int unmap_page(self, Device dev, dma_addr_t addr, size_t size, int dir,
                         unsigned long attrs) except -9999 nogil:
-        cdef phys_addr_t phys = self.domain.iova_to_phys(addr)
+        cdef phys_addr_t phys
+        if self.kernel >= 617:
+            return self.unmap_phys(dev, addr, size, dir, attrs)
+        phys = self.domain.iova_to_phys(addr)
         if phys == 0:
             return dev.machine.warn(b"WARNING: iommu_dma_unmap_page: !phys")
         if not attrs & DMA_ATTR_SKIP_CPU_SYNC and not dev.dma_coherent:
@@ -196,7 +156,9 @@ cdef class IommuDmaOps(DmaMapOps):
 
     cdef dma_addr_t map_resource(self, Device dev, phys_addr_t phys, size_t size, int dir,
                                  unsigned long attrs) except? 0xBADBADBADBADBAD nogil:
-        cdef int prot = dma_info_to_prot(dir, False, attrs) | IOMMU_MMIO
+        cdef int prot = dma_info_to_prot(dir, False, attrs | DMA_ATTR_MMIO)
+        if self.kernel >= 617:
+            return self.map_phys(dev, phys, size, dir, attrs | DMA_ATTR_MMIO)
         return self.cookie.map_phys(dev, phys, size, prot, dma_get_mask(dev))
 
     cdef int unmap_resource(self, Device dev, dma_addr_t addr, size_t size, int dir,
@@ -209,7 +171,8 @@ cdef class IommuDmaOps(DmaMapOps):
         """Segments, or -EINVAL, -EREMOTEIO (a P2P page that the device cannot reach), -ENOMEM; -EIO if untrusted."""
         cdef scatterlist *s = sgl
         cdef scatterlist *prev = NULL
-        cdef int prot = dma_info_to_prot(dir, dev.dma_coherent, attrs)
+        cdef unsigned long known = attrs if self.kernel >= 617 else attrs & ~<unsigned long>DMA_ATTR_MMIO
+        cdef int prot = dma_info_to_prot(dir, dev.dma_coherent, known)
         cdef pci_p2pdma_map_state state
         cdef u64 iova, iova_len = 0, pad, boundary = dma_get_seg_boundary(dev)
         cdef u64 offset, length
@@ -236,7 +199,7 @@ cdef class IommuDmaOps(DmaMapOps):
             s.dma_length = s.length
             s.offset -= <unsigned int>offset
             length = (s.length + offset + self.mask) & ~self.mask
-            if self.kernel >= 612 and length >> 32:
+            if 612 <= self.kernel < 617 and length >> 32:
                 ret = -EINVAL                       # there -EOVERFLOW, which no caller sees
                 break
             s.length = <unsigned int>length
@@ -244,7 +207,7 @@ cdef class IommuDmaOps(DmaMapOps):
                 if prev == NULL:
                     # the boundary is no 2^n - 1
                     return kernel_bug(b"BUG: kernel NULL pointer dereference in iommu_dma_map_sg")
-                if self.kernel >= 612 and (prev.length + pad) >> 32:
+                if 612 <= self.kernel < 617 and (prev.length + pad) >> 32:
                     ret = -EINVAL
                     break
                 prev.length += <unsigned int>pad

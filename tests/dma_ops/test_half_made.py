@@ -54,6 +54,11 @@ def poke(kind: type) -> None:
         device.dma_ops = made
         attempt(dma_ops.dma_map_page, device, 0x100000, 0, 100, 1)
         attempt(dma_ops.dma_unmap_page, device, 0, 100, 1)
+        attempt(dma_ops.dma_map_phys, device, 0x100000, 100, 1)
+        attempt(dma_ops.dma_unmap_phys, device, 0, 100, 1)
+        attempt(dma_ops.dma_iova_try_alloc, device, dma_ops.DmaIovaState(), 0, 100)
+        attempt(dma_ops.dma_iova_link, device, dma_ops.DmaIovaState(), 0, 0, 4096, 1)
+        attempt(dma_ops.dma_iova_destroy, device, dma_ops.DmaIovaState(), 4096, 1)
         attempt(dma_ops.dma_alloc_attrs, device, 100)
         attempt(dma_ops.dma_set_mask, device, 0xFFFFFFFF)
         attempt(dma_ops.dma_get_required_mask, device)

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: MIT
+from .device import DmaMapOps
+
+class PhysMapOps(DmaMapOps): ...
