@@ -315,9 +315,9 @@ cdef class SbusIommuDmaPflushOps(SbusIommuDmaOps):
     """
 
     cdef int flush_for_pages(self, page_t page, u64 offset, u64 size) except -9999 nogil:
-        cdef u64 start = (page + offset) & ~<u64>(PAGE_SIZE - 1)
-        cdef u64 end = page + offset + size
-        while start < end:
+        cdef u64 inside = (page + offset) & (PAGE_SIZE - 1)
+        cdef u64 start = page + offset - inside
+        for _ in range((inside + size + PAGE_SIZE - 1) // PAGE_SIZE):
             self.machine.sync_for_device(start, PAGE_SIZE, DMA_BIDIRECTIONAL)
             start += PAGE_SIZE
         return 0
