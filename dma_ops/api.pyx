@@ -60,11 +60,11 @@ from .mapping cimport (
 
 from .errors import DmaError
 
-cdef u64 MAX_MAPPING = <u64>1 << 40     # bytes: more than any backend has room for
+MAX_MAPPING = <u64>1 << 40
 
 # -- what C code may rely on -----------------------------------------------------------------------------------
 
-cdef inline int check_device(Device dev) except -1:
+cdef int check_device(Device dev) except -1:
     if dev.machine is None or dev.machine.nr_ram == 0:
         raise ValueError("the device was made without __init__, so it is on no machine")
     if dev.direct is None:
@@ -74,7 +74,7 @@ cdef inline int check_device(Device dev) except -1:
     return 0
 
 
-cdef inline int check_mapped(Device dev, size_t size) except -1:
+cdef int check_mapped(Device dev, size_t size) except -1:
     """What cannot have been mapped is neither unmapped nor synced: C code would go through all of it, page by page."""
     check_device(dev)
     if size > MAX_MAPPING:

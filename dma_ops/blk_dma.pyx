@@ -28,6 +28,7 @@ from libc.stdlib cimport calloc, free
 from scatterlist._structs cimport phys_vec
 from scatterlist.bvec cimport BioVecs, bvec_iter_advance_single, bvec_phys, mp_bvec_iter_bvec
 
+from .api cimport check_device, check_mapped
 from .device cimport DMA_ATTR_MMIO, DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, Device, is_dma_error
 from .dma_iova cimport (
     DmaIovaState,
@@ -248,12 +249,6 @@ cdef bint map_iova(Request req, Device dev, dma_iova_state *state, BlkDmaIter it
     return False
 
 
-cdef int check_device(Device dev) except -1:
-    if dev.machine is None or dev.machine.nr_ram == 0 or dev.direct is None:
-        raise ValueError("the device was made without __init__, so it is on no machine")
-    return 0
-
-
 def blk_rq_dma_map_iter_start(Request req not None, Device dev not None, DmaIovaState state not None,
                               BlkDmaIter it not None):
     """Map a request's first segment, or all of it: False if it has none or that failed, for which see it.status."""
@@ -304,7 +299,7 @@ def blk_rq_dma_map_coalesce(DmaIovaState state not None):
 def blk_rq_dma_unmap(Request req not None, Device dev not None, DmaIovaState state not None, size_t mapped_len, map,
                      unsigned long attrs=0):
     """Unmap a request: True, or False if the caller must call dma_unmap_phys() for each segment that it got."""
-    check_device(dev)
+    check_mapped(dev, mapped_len)
     if map == P2P_MAP_BUS_ADDR:
         return True
     if dma_use_iova(&state.state):

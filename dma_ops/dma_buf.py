@@ -36,6 +36,7 @@ from .phys_api import (
 )
 
 UINT_MAX = 0xFFFFFFFF
+MAX_ENTRIES = 1 << 20
 
 
 class DmaBufTable:
@@ -88,8 +89,8 @@ def dma_buf_phys_vec_to_sgt(dev: Device, provider: P2pdmaProvider, ranges: Itera
         nents = -(-size // UINT_MAX)
     else:
         nents = sum(-(-length // UINT_MAX) for _, length in ranges)
-    if not 0 < nents <= UINT_MAX:
-        raise DmaError(errno.EINVAL, "no entries")      # sg_alloc_table()'s; the IOVA is lost
+    if not 0 < nents <= MAX_ENTRIES:                    # sg_alloc_table() fails, and the IOVA is lost
+        raise DmaError(errno.ENOMEM if nents else errno.EINVAL, f"no table of {nents} entries")
     table = SgTable([(0, 0, 0)] * nents, page_shift=dev.machine.page_shift)
     made.sgt = table
     if made.state:

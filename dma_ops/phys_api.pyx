@@ -8,7 +8,8 @@ from libc.errno cimport ENOMEM
 
 from scatterlist.types cimport dma_addr_t, u64
 
-from .device cimport Device, is_dma_error
+from .api cimport MAX_MAPPING, check_device, check_mapped
+from .device cimport DMA_MAPPING_ERROR, Device, is_dma_error
 from .dma_iova cimport (
     DmaIovaState,
     dma_iova_destroy as c_iova_destroy,
@@ -25,14 +26,6 @@ from .phys cimport dma_map_phys as c_map_phys, dma_need_unmap as c_need_unmap, d
 from .errors import DmaError
 
 
-cdef inline int check_device(Device dev) except -1:
-    if dev.machine is None or dev.machine.nr_ram == 0:
-        raise ValueError("the device was made without __init__, so it is on no machine")
-    if dev.direct is None:
-        raise ValueError(f"{dev.name}: device.direct is None")
-    return 0
-
-
 # -- by physical address ---------------------------------------------------------------------------------------
 
 def dma_map_phys(Device dev not None, u64 phys, size_t size, int dir, unsigned long attrs=0):
@@ -40,9 +33,10 @@ def dma_map_phys(Device dev not None, u64 phys, size_t size, int dir, unsigned l
 
     Raises DmaError(ENOMEM) where Linux answers DMA_MAPPING_ERROR, which says nothing of the reason.
     """
-    cdef dma_addr_t addr
+    cdef dma_addr_t addr = DMA_MAPPING_ERROR
     check_device(dev)
-    addr = c_map_phys(dev, phys, size, dir, attrs)
+    if size <= MAX_MAPPING:
+        addr = c_map_phys(dev, phys, size, dir, attrs)
     if is_dma_error(dev, addr):
         raise DmaError(ENOMEM, f"{dev.name}: dma_map_phys of {size} bytes at {phys:#x} failed")
     return addr & dev.machine.dma_addr_mask
@@ -50,7 +44,7 @@ def dma_map_phys(Device dev not None, u64 phys, size_t size, int dir, unsigned l
 
 def dma_unmap_phys(Device dev not None, u64 addr, size_t size, int dir, unsigned long attrs=0):
     """attrs must be those of the map call."""
-    check_device(dev)
+    check_mapped(dev, size)
     c_unmap_phys(dev, addr, size, dir, attrs)
 
 
@@ -79,9 +73,10 @@ def dma_iova_link(Device dev not None, DmaIovaState state not None, u64 phys, si
     and phys are differently aligned), EPERM (must bounce and may not), EOPNOTSUPP (DMA_ATTR_REQUIRE_COHERENT),
     EEXIST or another errno of the IOMMU driver.
     """
-    cdef int ret
+    cdef int ret = -ENOMEM
     check_device(dev)
-    ret = c_iova_link(dev, &state.state, phys, offset, size, dir, attrs)
+    if size <= MAX_MAPPING:
+        ret = c_iova_link(dev, &state.state, phys, offset, size, dir, attrs)
     if ret:
         raise DmaError(ret, f"{dev.name}: dma_iova_link of {size} bytes at {phys:#x} to offset {offset:#x} failed "
                             f"with errno {-ret}")
@@ -99,7 +94,7 @@ def dma_iova_sync(Device dev not None, DmaIovaState state not None, size_t offse
 def dma_iova_unlink(Device dev not None, DmaIovaState state not None, size_t offset, size_t size, int dir,
                     unsigned long attrs=0):
     """Undo links, whole ones only; the range stays."""
-    check_device(dev)
+    check_mapped(dev, size)
     c_iova_unlink(dev, &state.state, offset, size, dir, attrs)
 
 
@@ -112,7 +107,7 @@ def dma_iova_free(Device dev not None, DmaIovaState state not None):
 def dma_iova_destroy(Device dev not None, DmaIovaState state not None, size_t mapped_len, int dir,
                      unsigned long attrs=0):
     """Unlink the first mapped_len bytes, which must be all that is linked, and give the range back."""
-    check_device(dev)
+    check_mapped(dev, mapped_len)
     c_iova_destroy(dev, &state.state, mapped_len, dir, attrs)
 
 

@@ -78,6 +78,7 @@ class Game:
                 self.broken.append(Device("raw", devices[0].machine, dma_ops=cls.__new__(cls)))
         self.tables = []
         self.addresses = []
+        self.states = [dma_ops.DmaIovaState() for _ in range(3)]
         self.counts = dict.fromkeys(("answered", "refused"), 0)
         self.sentences = set()
         self.functions = list(FUNCTIONS)
@@ -123,7 +124,9 @@ class Game:
             return self.pick(0, 1, 2, 0, 1, 2, 0, 1, 2, 3, -1, 1 << 31)
         if name == "attrs":
             return self.pick(0, 0, 0, 0, 32, 1 << 7, 0x3ff, U64 - 1)
-        if name in ("size", "nents"):
+        if name == "state":
+            return self.random.choice(self.states)
+        if name in ("size", "nents", "mapped_len"):
             return self.pick(0, 1, 7, 100, 512, 4096, 4097, 65536, 1 << 20, 1 << 32, (1 << 63) - 1, 1 << 63, U64 - 1)
         if name == "offset":
             return self.pick(0, 0, 16, 4095, 65536, U64 - 1)
