@@ -89,7 +89,7 @@ def test_bytes_of_memory_through_every_backend(record, config):
         assert dev.resources() == before
 
 
-HAS_MAP_RESOURCE = {"dma_direct", "iommu_dma_ops", "iommu_ops", "xen_swiotlb_dma_ops"}
+HAS_MAP_RESOURCE = {"dma_direct", "iommu_dma_ops", "iommu_ops"}
 
 
 @pytest.mark.parametrize("record", list(arch.backends().values()), ids=lambda record: record.id)
