@@ -12,6 +12,8 @@ An entry has 64 bits in the CPU's byte order:
 
 from __future__ import annotations
 
+from typing import Literal
+
 from dma_ops import DmaFault, Machine
 
 PAGE_SHIFT = 12
@@ -33,7 +35,7 @@ class Translator:
     def __init__(self, machine: Machine, table: int) -> None:
         self.mem = machine.mem
         self.table = table              # the chip's only register
-        self.order = "big" if machine.big_endian else "little"
+        self.order: Literal["big", "little"] = "big" if machine.big_endian else "little"
 
     def translate(self, addr: int, write: bool) -> tuple[int, int]:
         """(physical address, bytes that follow it in the page). Raises DmaFault."""

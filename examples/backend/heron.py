@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from dma_ops import (
     DMA_BIDIRECTIONAL,
@@ -54,6 +54,7 @@ class HeronDmaOps(PyDmaMapOps):
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        self.order: Literal["big", "little"] = "big" if machine.big_endian else "little"
         self.taken = bytearray(PAGES)   # one byte per page of the window
         self.pages = machine.alloc_ram((PAGES * ENTRY // machine.page_size).bit_length() - 1)
         machine.mem.poke(self.pages, bytes(PAGES * ENTRY))
@@ -78,8 +79,7 @@ class HeronDmaOps(PyDmaMapOps):
         raise DmaError(errno.ENOMEM)
 
     def write(self, at: int, entries: Iterable[int]) -> None:
-        order = "big" if self.machine.big_endian else "little"
-        raw = b"".join(entry.to_bytes(ENTRY, order) for entry in entries)
+        raw = b"".join(entry.to_bytes(ENTRY, self.order) for entry in entries)
         self.machine.mem.poke(self.pages + at * ENTRY, raw)
 
     def enter(self, dev: Device, pieces: list[Piece], dir: int, mask: int, align: int = 1) -> int:
@@ -182,6 +182,5 @@ class HeronDmaOps(PyDmaMapOps):
 
     def table(self) -> dict[Any, Any]:
         raw = self.machine.mem.peek(self.pages, PAGES * ENTRY)
-        order = "big" if self.machine.big_endian else "little"
-        entries = (int.from_bytes(raw[i * ENTRY:(i + 1) * ENTRY], order) for i in range(PAGES))
+        entries = (int.from_bytes(raw[i:i + ENTRY], self.order) for i in range(0, len(raw), ENTRY))
         return {i: entry for i, entry in enumerate(entries) if entry}

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""Writes the pages that follow from the rule files and the backends' records.
+
+    python docs/generate.py
+
+A test fails if a committed page is not what this writes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from arch import BackendRecord, backends
+from conformance.rules import Rule, load_rules
+
+HERE = Path(__file__).resolve().parent
+HEAD = "<!-- SPDX-License-Identifier: MIT -->\n<!-- written by docs/generate.py -->\n"
+TITLES = {"dma.toml": "The DMA API", "p2pdma.toml": "PCI P2PDMA"}
+
+
+def plain(words: str) -> str:
+    """Words that Markdown would read as something else, on one line."""
+    for character in ("\\", "|", "<", "*", "["):
+        words = words.replace(character, f"\\{character}")
+    return " ".join(words.split())
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    headings = list(headings)
+    yield f"| {' | '.join(headings)} |"
+    yield f"|{'---|' * len(headings)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def by_file(rules: Iterable[Rule]) -> dict[str, list[Rule]]:
+    files: dict[str, list[Rule]] = {}
+    for rule in rules:
+        files.setdefault(rule.file, []).append(rule)
+    return files
+
+
+def not_tested() -> Iterator[str]:
+    rules = load_rules().values()
+    untested = [rule for rule in rules if rule.not_tested]
+    yield "# What is not tested\n"
+    yield (
+        f"{len(untested)} of {len(rules)} rules have no check. Each says why; in a report their verdict is `not-tested`, "
+        "never a pass.\n"
+    )
+    for file, group in by_file(untested).items():
+        yield f"## {TITLES.get(file, file)}\n"
+        yield from table(
+            ("rule", "level", "says", "why there is no check"),
+            ((rule.id, rule.level, plain(rule.text), plain(rule.not_tested)) for rule in group),
+        )
+    yield (
+        "A rule that has checks is `not-tested` too on a machine where none of them can bring about what it speaks of; "
+        "the report says so case by case."
+    )
+
+
+def applies(rule: Rule) -> str:
+    facts = list(rule.applies_if)
+    if rule.since:
+        facts.append(f"kernel >= {rule.since}")
+    if rule.until:
+        facts.append(f"kernel < {rule.until}")
+    return plain(", ".join(facts)) or "always"
+
+
+def rule_pages() -> Iterator[str]:
+    rules = load_rules().values()
+    yield "# Rules\n"
+    yield (
+        f"{len(rules)} rules, {sum(1 for rule in rules if rule.checks)} with checks. `dma-conformance explain ID` tells "
+        "the checks of a rule; what they are not able to see is in [not-tested.md](not-tested.md).\n"
+    )
+    for file, group in by_file(rules).items():
+        yield f"## {TITLES.get(file, file)}\n"
+        yield from table(
+            ("rule", "level", "group", "says", "applies if", "source", "checks"),
+            (
+                (rule.id, rule.level, rule.group, plain(rule.text), applies(rule), plain(str(rule.source)),
+                 str(len(rule.checks)) if rule.checks else "none")
+                for rule in group
+            ),
+        )
+
+
+def backend(record: BackendRecord) -> Iterator[str]:
+    yield f"## {record.id}\n"
+    for paragraph in inspect.cleandoc(record.ops.__doc__ or "").split("\n\n"):
+        yield f"{plain(paragraph)}\n"
+    yield f"- Source (Linux {record.kernel}): {plain('; '.join(record.source))}"
+    yield f"- Proof: {record.proof}. Hardware side: {plain(record.walker)}. P2PDMA: {'yes' if record.p2pdma else 'no'}."
+    if record.stale:
+        yield f"- After unmap and flush an access may still succeed: {plain(record.stale)}"
+    yield ""
+    yield from table(("machine", "facts"), ((one.name, plain(one.facts)) for one in record.machines))
+    if record.known:
+        yield from table(
+            ("known fault", "in Linux", "what happens", "on"),
+            (
+                (one.rule, plain(one.source), plain(one.what), ", ".join(one.machines) or "all")
+                for one in record.known
+            ),
+        )
+
+
+def backend_pages() -> Iterator[str]:
+    records = backends().values()
+    machines = sum(len(record.machines) for record in records)
+    faults = sum(len(record.known) for record in records)
+    yield "# Backends\n"
+    yield (
+        f"{counted(len(records), 'backend')} on {counted(machines, 'machine')}, with {counted(faults, 'documented fault')} "
+        "of Linux's own. What `proof` means is in [truth.md](truth.md).\n"
+    )
+    yield from table(
+        ("backend", "proof", "P2PDMA", "machines", "known faults", "source"),
+        (
+            (f"[{one.id}](#{one.id})", one.proof, "yes" if one.p2pdma else "no", str(len(one.machines)),
+             str(len(one.known)), plain(one.source[0].split(":")[0]))
+            for one in records
+        ),
+    )
+    for record in records:
+        yield from backend(record)
+
+
+PAGES: dict[str, Callable[[], Iterator[str]]] = {
+    "backends.md": backend_pages,
+    "not-tested.md": not_tested,
+    "rules.md": rule_pages,
+}
+
+
+def page(name: str) -> str:
+    return HEAD + "\n".join(PAGES[name]()).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    for name in PAGES:
+        (HERE / name).write_text(page(name), encoding="utf-8")
