@@ -260,9 +260,10 @@ def _explain_rule(rule: Rule) -> list[str]:
 
 @main.command("explain")
 @click.argument("what", metavar="RULE-OR-CASE")
+@click.option("--backend", "-b", "name", default="", metavar="py:MODULE:OBJECT", help="The case's, if not installed.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
-def explain_command(what: str, seed: int, profile: Literal["quick", "full"]) -> None:
+def explain_command(what: str, name: str, seed: int, profile: Literal["quick", "full"]) -> None:
     """Tell what a rule says and where it comes from; run a case again and tell what was seen."""
     from .execute import run_case
     from .selection import subject, suggest
@@ -277,7 +278,10 @@ def explain_command(what: str, seed: int, profile: Literal["quick", "full"]) -> 
             click.echo(f"run it      dma-conformance run --rule {rule.id}")
         return
     case = Case.parse(what)
-    record = backend(case.backend)
+    name = name or case.backend
+    record = backend(name)
+    if record.id != case.backend:
+        raise SelectionError(f"{name} is {record.id}, and the case is one of {case.backend}")
     config = machine(record, case.machine)
     if case.route is None:
         if case.what not in rules:
@@ -285,11 +289,12 @@ def explain_command(what: str, seed: int, profile: Literal["quick", "full"]) -> 
         click.echo("\n".join(_explain_rule(rules[case.what])))
     else:
         click.echo(f"{case.what}: what the core lets arrive (policy), and what happens if it does (mechanism)")
-    outcome = run_case(case, subject(case.backend, case.machine), seed, profile)
+    outcome = run_case(case, subject(name, case.machine), seed, profile)
     click.echo(f"\nbackend     {record.id}: {record.summary}")
     click.echo(f"machine     {config.name}: {config.facts}")
     if outcome.policy:
         click.echo(f"policy      {outcome.policy}\nmechanism   {outcome.mechanism}")
     click.echo(f"verdict     {outcome.verdict.value}{f' ({outcome.detail})' if outcome.detail else ''}")
-    click.echo(f"run it      pytest --pyargs conformance --dma-seed {seed} --dma-case {case.id}")
+    own = f"--dma-backend {name} " if name != case.backend else ""
+    click.echo(f"run it      pytest --pyargs conformance --dma-seed {seed} {own}--dma-case {case.id}")
     sys.exit(1 if outcome.verdict.bad else 0)

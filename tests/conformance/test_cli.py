@@ -55,6 +55,7 @@ def test_nothing_but_untested_rules_is_1():
         (["run", "--api", "newest"], "newest"),
         (["explain", "DMA-99"], "there is no rule 'DMA-99'"),
         (["explain", "DMA-01:jazz_dma_ops"], "is no case"),
+        (["explain", "DMA-01:jazz_dma_ops:pica61:legacy", "-b", IDEAL], "is ideal, and the case is one of jazz_dma_ops"),
         (["explain", "DMA-01:jazz_dma_ops:pica16:legacy"], "did you mean pica61"),
         (["report", "/does/not/exist"], "does not exist"),
         (["replay", "/does/not/exist"], "no such file or folder"),
@@ -83,6 +84,13 @@ def test_explain_a_rule():
     assert done.exit_code == 0
     for part in ("DMA-08 (must, lists)", "source", "applies if", "segments_keep_to_max_seg", "run --rule DMA-08"):
         assert part in done.output
+
+
+def test_explain_a_case_of_a_backend_that_is_not_installed():
+    name = "py:ideal_backend:UNWINDS_NOT"
+    done = call("explain", "DMA-13:forgetstounwind:plain:legacy", "--backend", name)
+    assert done.exit_code == 1 and "verdict     fail" in done.output
+    assert f"--dma-backend {name} --dma-case DMA-13:forgetstounwind:plain:legacy" in done.output
 
 
 def test_no_color(tmp_path):

@@ -52,7 +52,15 @@ def broken(record, fault):
 
 
 def forgets_to_unwind(base):
-    return type("Faulty", (base,), {"undo": lambda self, segments: None, "unmap_sg": base.unmap_sg})
+    class Faulty(base):
+        def map_sg(self, dev, sg, dir, attrs):
+            self.undo = lambda segments: None
+            try:
+                return super().map_sg(dev, sg, dir, attrs)
+            finally:
+                del self.undo
+
+    return Faulty
 
 
 def leaves_the_entry(base):
