@@ -52,8 +52,8 @@ def not_tested() -> Iterator[str]:
     untested = [rule for rule in rules if rule.not_tested]
     yield "# What is not tested\n"
     yield (
-        f"{len(untested)} of {len(rules)} rules have no check. Each says why; in a report their verdict is `not-tested`, "
-        "never a pass.\n"
+        f"{len(untested)} of {len(rules)} rules have no check. Each says why; in a report their verdict is "
+        "`not-tested`, never a pass.\n"
     )
     for file, group in by_file(untested).items():
         yield f"## {TITLES.get(file, file)}\n"
@@ -80,8 +80,8 @@ def rule_pages() -> Iterator[str]:
     rules = load_rules().values()
     yield "# Rules\n"
     yield (
-        f"{len(rules)} rules, {sum(1 for rule in rules if rule.checks)} with checks. `dma-conformance explain ID` tells "
-        "the checks of a rule; what they are not able to see is in [not-tested.md](not-tested.md).\n"
+        f"{len(rules)} rules, {sum(1 for rule in rules if rule.checks)} with checks. `dma-conformance explain ID` "
+        "tells the checks of a rule; why some have none is in [not-tested.md](not-tested.md).\n"
     )
     for file, group in by_file(rules).items():
         yield f"## {TITLES.get(file, file)}\n"
@@ -121,8 +121,8 @@ def backend_pages() -> Iterator[str]:
     faults = sum(len(record.known) for record in records)
     yield "# Backends\n"
     yield (
-        f"{counted(len(records), 'backend')} on {counted(machines, 'machine')}, with {counted(faults, 'documented fault')} "
-        "of Linux's own. What `proof` means is in [truth.md](truth.md).\n"
+        f"{counted(len(records), 'backend')} on {counted(machines, 'machine')}, with "
+        f"{counted(faults, 'documented fault')} of Linux's own. What `proof` means is in [truth.md](truth.md).\n"
     )
     yield from table(
         ("backend", "proof", "P2PDMA", "machines", "known faults", "source"),

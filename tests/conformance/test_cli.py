@@ -55,7 +55,7 @@ def test_nothing_but_untested_rules_is_1():
         (["run", "--api", "newest"], "newest"),
         (["explain", "DMA-99"], "there is no rule 'DMA-99'"),
         (["explain", "DMA-01:jazz_dma_ops"], "is no case"),
-        (["explain", "DMA-01:jazz_dma_ops:pica61:legacy", "-b", IDEAL], "is ideal, and the case is one of jazz_dma_ops"),
+        (["explain", "DMA-01:jazz_dma_ops:pica61:legacy", "-b", IDEAL], "is ideal, and the case is one of jazz"),
         (["explain", "DMA-01:jazz_dma_ops:pica16:legacy"], "did you mean pica61"),
         (["report", "/does/not/exist"], "does not exist"),
         (["replay", "/does/not/exist"], "no such file or folder"),
