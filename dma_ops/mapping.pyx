@@ -43,7 +43,7 @@ from .device cimport (
     min_not_zero,
 )
 from .errors cimport kernel_bug
-from .machine cimport PHYS_NONE
+from .machine cimport PHYS_NONE, is_pci_p2pdma_page
 from .phys cimport OP_DMA_IOMMU
 
 
@@ -83,8 +83,12 @@ cdef dma_addr_t dma_map_page_attrs(Device dev, page_t page, u64 offset, size_t s
     if not dev.has_dma_mask:
         dev.machine.warn(b"WARNING: dma_map_page_attrs: dev->dma_mask is NULL")
         return DMA_MAPPING_ERROR
-    if dev.machine.kernel >= 617 and (attrs & DMA_ATTR_MMIO or not may_map(dev, attrs)):
-        return DMA_MAPPING_ERROR
+    if dev.machine.kernel >= 617:
+        if attrs & DMA_ATTR_MMIO or not may_map(dev, attrs):
+            return DMA_MAPPING_ERROR
+        if dev.debug is not None and is_pci_p2pdma_page(dev.machine, page):
+            dev.machine.warn(b"WARNING: dma_map_page_attrs: is_zone_device_page(page)")
+            return DMA_MAPPING_ERROR
     if dma_map_direct(dev) or dev.dma_ops.arch_map_page_direct(dev, page + offset + size):
         addr = dev.direct.map_page(dev, page, offset, size, dir, attrs)
     elif not dev.dma_ops.filled & OP_MAP_PAGE:

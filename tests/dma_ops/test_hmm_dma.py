@@ -164,7 +164,7 @@ def test_a_bounce_buffer_in_between_is_an_oops_at_unmap():
         hmm_dma_map_pfn(dev, map, 1, P2pdmaMapState())
 
 
-def test_entries_smaller_than_a_page_each_at_their_place():
+def test_entries_of_more_than_a_page():
     dev = make()
     map = hmm_dma_map_alloc(dev, 2, 2 * PAGE)
     fault(map, 0, RAM)

@@ -156,6 +156,19 @@ def test_map_page_refuses_mmio_from_6_17_on(kernel, taken, iommu):
     dma_ops.dma_unmap_page(dev, addr, 4096, TO, MMIO)
 
 
+@pytest.mark.parametrize(("kernel", "watched", "taken"), [(601, True, True), (700, False, True), (700, True, False)])
+def test_map_page_of_a_peers_page_is_refused_where_dma_debug_looks(kernel, watched, taken):
+    dev = make(kernel)
+    if watched:
+        debug.enable(dev)
+    if taken:
+        assert dma_ops.dma_map_page(dev, BAR, 0, 4096, TO) == BAR
+        return
+    with pytest.raises(DmaError):
+        dma_ops.dma_map_page(dev, BAR, 0, 4096, TO)
+    assert "WARNING: dma_map_page_attrs: is_zone_device_page(page)" in dev.machine.dmesg
+
+
 def test_unmap_page_with_mmio_does_nothing():
     dev = make(iommu=True)
     addr = dma_ops.dma_map_page(dev, RAM, 0, 4096, TO)
