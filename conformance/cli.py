@@ -34,6 +34,7 @@ from .selection import (
     parse_shard,
     suggest,
 )
+from .topology.cli import topology_command
 from .verdict import Tally
 
 
@@ -58,6 +59,9 @@ def console(*, stderr: bool = False) -> Console:
 @click.version_option(project_version(), prog_name="dma-conformance")
 def main() -> None:
     """Linux's DMA mapping and PCI P2PDMA, every backend, on this machine."""
+
+
+main.add_command(topology_command)
 
 
 def _workers(_ctx: click.Context, _param: click.Parameter, value: str) -> str:

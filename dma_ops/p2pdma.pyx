@@ -217,17 +217,9 @@ def calc_map_type_and_dist(provider, client, verbose=False):
     An ACS redirect of any function on the way, the common one and the ends included, sends requests through the
     host bridge, which must then be known to forward them.
     """
-    above_provider = _chain(_pdev(provider))
-    above_client = _chain(_pdev(client))
-    common = next((dev for dev in above_provider if dev in above_client), None)
-    if common is None:
-        distance = len(above_provider) + len(above_client)
-        redirecting = []
-    else:
-        up = above_provider.index(common)
-        down = above_client.index(common)
-        distance = up + down
-        redirecting = [dev for dev in above_provider[:up + 1] + above_client[:down] if dev.redirects]
+    provider_side, client_side, common = p2pdma_path(provider, client)
+    distance = len(provider_side) + len(client_side) - (common is not None)
+    redirecting = [] if common is None else [dev for dev in provider_side + client_side if dev.redirects]
     if common is not None and not redirecting:
         map_type = PCI_P2PDMA_MAP_BUS_ADDR
     else:
@@ -245,6 +237,19 @@ def calc_map_type_and_dist(provider, client, verbose=False):
     if provider.p2pdma is not None:
         provider.p2pdma.map_types[_map_types_idx(client)] = map_type
     return map_type, distance
+
+
+def p2pdma_path(provider, client):
+    """(functions from the provider up to and with the common one, those from the client up to below it, the common one).
+
+    Without a common function both reach up to their roots, and the third is None.
+    """
+    above_provider = _chain(_pdev(provider))
+    above_client = _chain(_pdev(client))
+    common = next((dev for dev in above_provider if dev in above_client), None)
+    if common is None:
+        return above_provider, above_client, None
+    return above_provider[:above_provider.index(common) + 1], above_client[:above_client.index(common)], common
 
 
 def _chain(dev):

@@ -138,19 +138,19 @@ class PciDev:
     devfn: "dd.f" or a number. kind: its PCIe type; the port and bridge types have a bus below them, and so has a
     CONVENTIONAL one with bridge=True. acs: the ACS Control Register, None without the capability. secondary: the
     number of the bus below, by default the next free one of the host. physfn: of a virtual function, its physical
-    function. windows: the bus addresses (start, end) that a bridge forwards downwards, by default exactly the memory
-    BARs below it.
+    function. bus: where it is not the parent's secondary, as that of a virtual function can be. windows: the bus
+    addresses (start, end) that a bridge forwards downwards, by default exactly the memory BARs below it.
     """
 
     def __init__(self, host: PciHost, parent: PciDev | None, devfn: str | int, vendor: int, device: int, *,
                  kind: PciType | None = None, bridge: bool = False, acs: int | None = None,
-                 secondary: int | None = None, physfn: PciDev | None = None,
+                 secondary: int | None = None, physfn: PciDev | None = None, bus: int | None = None,
                  windows: Iterable[tuple[int, int]] | None = None) -> None:
         if parent is not None and not parent.is_bridge:
             raise ValueError(f"{parent.name} is no bridge: nothing can be below it")
         self.host = host
         self.parent = parent
-        self.bus: int = host.bus if parent is None else parent.secondary
+        self.bus: int = bus if bus is not None else host.bus if parent is None else parent.secondary
         self.devfn = devfn_of(devfn)
         self.vendor = vendor
         self.device = device
