@@ -240,7 +240,7 @@ def calc_map_type_and_dist(provider, client, verbose=False):
 
 
 def p2pdma_path(provider, client):
-    """(functions from the provider up to and with the common one, those from the client up to below it, the common one).
+    """(functions from the provider up to the common one, with it; from the client up to below it; the common one).
 
     Without a common function both reach up to their roots, and the third is None.
     """

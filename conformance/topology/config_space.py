@@ -18,10 +18,11 @@ CONFIG_SIZE, EXTENDED_SIZE = 0x100, 0x1000
 def decode(address: Address, space: bytes) -> Function:
     """What as many bytes as there are (64, 256 or 4096, or a part) tell; all ones tell nothing."""
     function = Function(address)
-    if len(space) < 0x40 or space[:4] == b"\xff\xff\xff\xff":
+    if len(space) < 0x40 or not space[:0x40].strip(b"\xff"):
         function.acs_why = "its config space could not be read" if space else "there are no bytes of its config space"
         return function
-    function.vendor, function.device = _u16(space, 0), _u16(space, 2)
+    if _u16(space, 0) != 0xffff:            # as it is in a virtual function
+        function.vendor, function.device = _u16(space, 0), _u16(space, 2)
     function.class_code = space[0x0b] << 8 | space[0x0a]
     if space[0x0e] & 0x7f in (1, 2):
         function.secondary, function.subordinate = space[0x19], space[0x1a]

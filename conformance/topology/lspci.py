@@ -179,7 +179,7 @@ _TREE_BUS = re.compile(r"-\[([0-9a-f]{2})(?:-([0-9a-f]{2}))?\]", re.IGNORECASE)
 
 
 def read_tree(lines: Iterable[str]) -> Listing:
-    """The functions of `lspci -t`, -tv or -nntv. A branch ("+" or a backslash) belongs to the bus that began its column."""
+    """The functions of `lspci -t`, -tv or -nntv. A branch ("+" or a backslash) belongs to the bus that began it."""
     listing = Listing(whole=True)
     branches: dict[int, tuple[int, int] | None] = {}        # column: bus; None is the forest of root buses
     for line in lines:

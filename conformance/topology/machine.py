@@ -103,13 +103,13 @@ def _not_a_root(root: Bus, functions: list[Function], listing: Listing) -> str |
     """Why a bus that no bridge leads to may all the same be no root bus; None if it is one."""
     if root in listing.roots:
         return None
+    if any(function.class_code == _HOST_BRIDGE or function.kind in _ROOT_KINDS for function in functions):
+        return None
     name = f"{root[0]:04x}:{root[1]:02x}"
     for bridge in listing.functions.values():
         reach = range((bridge.secondary or 0xff) + 1, (bridge.subordinate or 0) + 1)
         if bridge.address[0] == root[0] and root[1] in reach:
             return f"the bridge between {bridge.name} and bus {name} is not in the file"
-    if any(function.class_code == _HOST_BRIDGE or function.kind in _ROOT_KINDS for function in functions):
-        return None
     if root[1] == 0 or all(function.kind is PciType.CONVENTIONAL for function in functions):
         return None
     return f"the bridge above bus {name} is not in the file (lspci -t shows it)"

@@ -108,7 +108,7 @@ def verdict_lines(verdict: Verdict, was: Verdict | None = None) -> Iterator[str]
 
 
 def summary_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    counts = {kind: sum(verdict.map_type == kind for verdict in verdicts) for kind in (*PERMITTED, "NOT_SUPPORTED",
-                                                                                       UNKNOWN)}
-    yield f"{len(verdicts)} pairs: " + ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    found = [verdict.map_type for verdict in verdicts]
+    counts = (f"{found.count(kind)} {kind}" for kind in (*PERMITTED, "NOT_SUPPORTED", UNKNOWN) if kind in found)
+    yield f"{len(found)} pair{'s' if len(found) > 1 else ''}: {', '.join(counts)}"
     yield WARNING

@@ -70,11 +70,12 @@ def _add(listing: Listing, parts: Iterable[str], files: dict[str, bytes], physfn
     *above, name = parts
     address = parse_address(name)
     function = decode(address, files.get("config", b""))
-    told = Function(address, acs_why=function.acs_why, vendor=_number(files.get("vendor")),
-                    device=_number(files.get("device")))
-    code = _number(files.get("class"))
-    told.class_code = None if code is None else code >> 8 & 0xffff
-    function.merge(told)
+    # the kernel's own word on these, quirks included
+    vendor, device, code = (_number(files.get(fact)) for fact in ("vendor", "device", "class"))
+    if vendor is not None and device is not None:
+        function.vendor, function.device = vendor & 0xffff, device & 0xffff
+    if code is not None:
+        function.class_code = code >> 8 & 0xffff
     if _NAME.match(os.path.basename(physfn)):
         function.physfn = parse_address(os.path.basename(physfn))
     parent = above[-1] if above else ""
