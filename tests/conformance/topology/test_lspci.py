@@ -182,7 +182,8 @@ def test_contradicting_ids():
 
 def test_a_report_around_it_does_not_matter():
     text = ("*** report\n0000:01:00.0 is the best\n____\n/usr/bin/lspci -nnvvv\n\n"
-            "00:00.0 Host bridge [0600]: A [8086:2020]\n\tCapabilities: [40] PM\n\nlspci -t\n-[0000:00]-+-00.0\n           \\-01.0-[01]----00.0\nend.\n")
+            "00:00.0 Host bridge [0600]: A [8086:2020]\n\tCapabilities: [40] PM\n\n"
+            "lspci -t\n-[0000:00]-+-00.0\n           \\-01.0-[01]----00.0\nend.\n")
     listing = read_lspci(text)
     assert sorted(listing.functions) == [(0, 0, 0), (0, 0, 8), (0, 1, 0)]
     assert listing.roots == {(0, 0)}
