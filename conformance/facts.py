@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Where buffers are tried, highest first: above all limits, then what 32, 31, 29 and 24 address bits reach.
 LIMITS = (None, 0xFFFFFFFF, 0x7FFFFFFF, 0x1FFFFFFF, 0xFFFFFF)
 
+#: Machine.arch of those that select ARCH_HAS_SYNC_DMA_FOR_DEVICE, as far as their devices can have P2P memory.
+SYNC_DMA = frozenset({"arm", "arm64", "mips", "mips64", "parisc", "sparc32"})
+
 
 class UnknownFact(ValueError):
     """A predicate that cannot be evaluated."""
@@ -47,6 +50,11 @@ class Subject:
     def translates(self) -> bool:
         """Is there a table between the bus and memory?"""
         return self.device.dma_ops is not None and not isinstance(self.ops.walker, DirectWalker)
+
+    @property
+    def may_not_snoop(self) -> bool:
+        """Can a device of such a machine be non-coherent? Elsewhere dev_is_dma_coherent() is the constant true."""
+        return self.machine.arch in SYNC_DMA
 
     @cached_property
     def reach(self) -> tuple[int | None, ...]:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import dma_ops
-from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DmaError
+from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DmaError, KernelBug
 
 from . import check
 from .bench import Bench, NotTested, Segment, Violation
@@ -33,10 +35,16 @@ def _expect_memory(b: Bench, cpu: int, handle: int, size: int, what: str) -> Non
 def coherent_memory_is_aligned(b: Bench) -> None:
     """CPU and DMA address are aligned to the smallest page order that holds the size."""
     before = b.counters()
-    live = []
+    small = []
     for size in (b.page, *_sizes(b), *reversed(_sizes(b)), b.page, 7 * b.page):     # all live, one behind the other
         cpu, handle = dma_ops.dma_alloc_attrs(b.device, size)
-        live.append((size, cpu, handle))
+        small.append((size, cpu, handle))
+    live = list(small)
+    large = b.fresh()
+    for pages in (65, 129, 65, 65):
+        with suppress(DmaError, KernelBug):             # which not every machine has
+            live.append((pages * b.page, *dma_ops.dma_alloc_attrs(large.device, pages * b.page)))
+    for size, cpu, handle in live:
         order = max((size - 1).bit_length(), b.page.bit_length() - 1)
         for name, address in (("CPU", cpu), ("DMA", handle)):
             if address & ((1 << order) - 1):
@@ -44,7 +52,7 @@ def coherent_memory_is_aligned(b: Bench) -> None:
                     f"the {name} address of {size} bytes of coherent memory is not aligned",
                     address=address, alignment=1 << order,
                 )
-    for size, cpu, handle in live:
+    for size, cpu, handle in small:
         dma_ops.dma_free_attrs(b.device, size, cpu, handle)
     b.expect_counters(before, "after all coherent memory was freed")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import dma_ops
 from dma_ops import DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DmaError, KernelBug
 from scatterlist.core import SgTable
 
+from ..facts import LIMITS
 from . import check
 from .bench import Bench, Lot, NotTested, Row, Violation, errno_of
 
@@ -87,13 +89,13 @@ def _oversized(size: int) -> Callable[[Bench], Lot]:
 
 def _exhausted(b: Bench) -> Lot:
     """The window is full but for two holes of one page; the list needs more."""
-    most = 1 << (18 if _is_cached(b) else 26)
     for bits in (26, 28, 30):
         try:
             dma_ops.dma_set_mask(b.device, (1 << bits) - 1)
             break
         except DmaError:
             continue
+    most = 1 << (18 if _is_cached(b) else 26)
     start = b.start("high")
     live: list[tuple[int, int]] = []
     size, total = most, 0
@@ -232,15 +234,27 @@ def failure_keeps_the_list(b: Bench) -> None:
             )
 
 
+def _unmap_cleans_the_table(b: Bench) -> bool:
+    """Does an ordinary unmap leave the table as it was before the map? Else entries are made invalid, not cleared."""
+    lot = b.lot("one")
+    page, offset, length = lot.rows[0]
+    table = dict(b.ops.table())
+    address = dma_ops.dma_map_page(b.device, page, offset, length, DMA_TO_DEVICE)
+    dma_ops.dma_unmap_page(b.device, address, length, DMA_TO_DEVICE)
+    b.ops.flush()
+    return dict(b.ops.table()) == table
+
+
 @check
 def failure_releases_all(b: Bench) -> None:
     """After a failed map nothing is allocated that was not before, the table is as before, and a map works again."""
+    clean = _unmap_cleans_the_table(b.fresh())
     for failure in provoke(b):
         if failure.bug is not None:
             continue
         trial = failure.bench
         trial.expect_counters(failure.counters, f"{failure.way.label}: after the failed map")
-        if not trial.record.stale:
+        if clean:
             after = dict(trial.ops.table())
             if after != failure.table:
                 left = sorted(set(after.items()) - set(failure.table.items()))
@@ -269,3 +283,84 @@ def failure_keeps_the_neighbours(b: Bench) -> None:
         except (DmaError, KernelBug):
             trial.expect_read(segments, lot, f"{failure.way.label}: after it the device reads other bytes elsewhere")
             trial.unmap(sgt)
+
+
+@check
+def failed_pages_are_errors(b: Bench) -> None:
+    """dma_map_page that cannot map answers DMA_MAPPING_ERROR, and nothing else; what it maps, the device reaches."""
+    for kind in KINDS:
+        for nth in (1, 2):
+            trial = b.fresh()
+            lot = trial.lot("one")
+            trial.machine.fail(kind, nth)
+            _map_or_fail(trial, lot, f"allocation {nth} of {kind} fails")
+    for limit in set(LIMITS).difference(b.subject.reach):
+        trial = b.fresh()
+        with suppress(MemoryError):
+            page = trial.machine.alloc_ram(0, limit)
+            _map_or_fail(trial, trial.lot([(page, 16, trial.page // 2)]), "the page may lie beyond the device's reach")
+
+
+def _map_or_fail(b: Bench, lot: Lot, what: str) -> None:
+    page, offset, length = lot.rows[0]
+    before = b.counters()
+    try:
+        address = dma_ops.dma_map_page(b.device, page, offset, length, DMA_BIDIRECTIONAL)
+    except DmaError:
+        b.expect_counters(before, f"{what}: after dma_map_page failed")
+        return
+    b.expect_read([(address, length, 0)], lot, f"{what}: dma_map_page answers no error, the device reads other bytes")
+
+
+@check
+def failed_allocations_release_all(b: Bench) -> None:
+    """Coherent memory that cannot be had leaves nothing behind."""
+    for kind in KINDS:
+        for nth in (1, 2, 3):
+            trial = b.fresh()
+            size = 3 * trial.page
+            before = trial.counters()
+            trial.machine.fail(kind, nth)
+            try:
+                dma_ops.dma_alloc_attrs(trial.device, size)
+            except DmaError:
+                trial.expect_counters(before, f"allocation {nth} of {kind} fails: after dma_alloc_attrs failed")
+            except KernelBug:
+                continue                                # DMA-11 sees those
+
+
+@check
+def the_last_byte_is_no_error(b: Bench) -> None:
+    """The highest address of a window is told from DMA_MAPPING_ERROR, or is never given out."""
+    if b.machine.dma_addr_mask > 0xFFFFFFFF:
+        raise NotTested("no window reaches up to 2^64")
+    mapped = _last_bytes(b, 1 << 17)
+    twin = b.twin()
+    _last_bytes(twin, mapped)
+    before = twin.counters()
+    try:
+        dma_ops.dma_map_page(twin.device, _turn(twin, mapped), b.page - 1, 1, DMA_TO_DEVICE)
+    except DmaError:
+        twin.expect_counters(before, f"with {mapped} mappings of a page's last byte: after the next one failed")
+    except KernelBug:
+        return                                          # DMA-11 sees those
+
+
+def _turn(b: Bench, n: int) -> int:
+    """The pages of a block in turn, so that every cache colour has its."""
+    block = b.blocks("high")[0]
+    return block.start + n % block.frames * b.page
+
+
+def _last_bytes(b: Bench, most: int) -> int:
+    """Map the last byte of a page over and over, until it fails; how often that was."""
+    seen = set()
+    for n in range(most):
+        try:
+            address = dma_ops.dma_map_page(b.device, _turn(b, n), b.page - 1, 1, DMA_TO_DEVICE)
+        except (DmaError, KernelBug):
+            return n
+        if address in seen:
+            return n                                    # nothing is allocated, so nothing runs out
+        seen.add(address)
+    return most

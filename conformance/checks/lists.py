@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import dma_ops
 from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DMA_TO_DEVICE, DmaError, KernelBug
 
 from . import check
-from .bench import SHAPES, Bench, Lot, NotTested, Segment, Violation
+from .bench import SHAPES, Bench, Lot, NotTested, Row, Segment, Violation
 
 
 def sources(lot: Lot, segments: list[Segment]) -> list[list[tuple[int, int]]]:
@@ -151,6 +153,11 @@ def segments_keep_to_max_seg(b: Bench) -> None:
             trial.unmap(sgt)
 
 
+def _run(b: Bench, n: int) -> list[Row]:
+    """n whole pages, one behind the other: together longer than a boundary that each of them keeps to."""
+    return [(frame, 0, b.page) for frame in b.frames(n, "high", contiguous=True)]
+
+
 @check
 def segments_keep_to_the_boundary(b: Bench) -> None:
     """No segment of an IOMMU mapping crosses the device's segment boundary.
@@ -163,15 +170,16 @@ def segments_keep_to_the_boundary(b: Bench) -> None:
         trial = b.fresh()
         dma_ops.dma_set_max_seg_size(trial.device, 16 * factor * b.page)
         dma_ops.dma_set_seg_boundary(trial.device, mask)
-        for shape in 4 * ("crossing", "joinable", "adjacent", "pages"):     # all live, so each begins elsewhere
-            lot = trial.lot(shape, "high")
+        lots = 4 * ["crossing", "joinable", "adjacent", "pages"]            # all live, so each begins elsewhere
+        for shape in [*lots, "run"]:
+            lot = trial.lot(_run(trial, factor + 2) if shape == "run" else shape, "high")
             sgt = trial.table(lot)
             segments = trial.map(sgt)
             for (address, length, _), part in zip(segments, sources(lot, segments), strict=True):
                 if trial.fixed(address) and len(part) == 1:
                     continue
                 seen += 1
-                if length <= mask + 1 and (address ^ (address + length - 1)) & ~mask:
+                if (length <= mask + 1 or len(part) > 1) and (address ^ (address + length - 1)) & ~mask:
                     raise Violation(
                         f"a segment crosses the boundary ({shape})", bus=address, length=length, boundary=mask
                     )
@@ -225,9 +233,11 @@ def merge_boundary_is_kept(b: Bench) -> None:
     boundary = dma_ops.dma_get_merge_boundary(b.device)
     if boundary & (boundary + 1):
         raise Violation("the merge boundary is no mask", boundary=boundary)
-    for shape in ("adjacent", "joinable", "touching"):
+    for shape, where in product(("adjacent", "joinable", "touching"), ("high", "low")):
         trial = b.fresh()
-        lot = trial.lot(shape)
+        if trial.device.has_dma_parms:
+            dma_ops.dma_set_max_seg_size(trial.device, 16 * trial.page)
+        lot = trial.lot(shape, where)
         sgt = trial.table(lot)
         segments = trial.map(sgt)
         if boundary == 0 and len(segments) != len(lot.rows):
@@ -246,7 +256,7 @@ def merge_boundary_is_kept(b: Bench) -> None:
         starts = [(run[0] + boundary) & ~boundary for run in runs]
         if per > 1 and any(start + step > run[-1] + b.page for start, run in zip(starts, runs, strict=True)):
             raise NotTested("no aligned frames for the merge boundary")
-        lot = trial.lot([(start, 0, max(step, b.page)) for start in starts])
+        lot = trial.lot([(start, 0, step) for start in starts])
         sgt = trial.table(lot)
         segments = trial.map(sgt)
         if len(segments) != 1:

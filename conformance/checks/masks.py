@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+
 import dma_ops
 from dma_ops import DMA_BIDIRECTIONAL, DmaError
 
@@ -10,7 +13,7 @@ from . import check
 from .bench import Bench, NotTested, Segment, Violation
 from .pairing import map_page, unmap_page
 
-MASKS = (16, 20, 24, 26, 28, 30, 31, 32, 36, 64)
+MASKS = (16, 20, 24, 26, 28, 30, 31, 32, 33, 36, 64)
 
 
 def _within(segments: list[Segment], limit: int, what: str) -> None:
@@ -19,46 +22,51 @@ def _within(segments: list[Segment], limit: int, what: str) -> None:
             raise Violation(f"{what}: an address lies beyond the limit", bus=address, length=length, limit=limit)
 
 
+def _masked(b: Bench) -> Iterator[tuple[str, Bench, int, int]]:
+    """(what was set, a bench with it, the limit that follows, its bits) of each mask and limit that can be set."""
+    own = b.device.bus_dma_limit or (1 << 64) - 1
+    yield "the mask that it begins with", b.fresh(), min(b.device.dma_mask, own), b.device.dma_mask.bit_length()
+    for bits in MASKS:
+        trial = b.fresh()
+        with suppress(DmaError):
+            dma_ops.dma_set_mask(trial.device, (1 << bits) - 1)
+            yield f"a mask of {bits} bits", trial, min((1 << bits) - 1, trial.device.bus_dma_limit or own), bits
+    if b.device.dma_ops is None:                        # else only firmware sets it, and not to any value
+        for bits in MASKS:
+            trial = b.fresh()
+            trial.device.bus_dma_limit = (1 << bits) - 1
+            yield f"a bus_dma_limit of {bits} bits", trial, min(trial.device.dma_mask, (1 << bits) - 1), bits
+
+
 @check
 def addresses_keep_to_the_mask(b: Bench) -> None:
     """Every streaming address ends within min(mask, bus_dma_limit); a map that cannot keep to it fails."""
     mapped = 0
-    for bits in MASKS:
-        for how in ("mask", "bus_dma_limit"):
-            trial = b.fresh()
-            limit = (1 << bits) - 1
-            if how == "mask":
-                try:
-                    dma_ops.dma_set_mask(trial.device, limit)
-                except DmaError:
-                    continue
-            elif trial.device.dma_ops is None:
-                trial.device.bus_dma_limit = limit
-            elif bits < 64 or not trial.device.bus_dma_limit:
-                continue                                # with a table, only what the machine's firmware says
-            limit = min(trial.device.dma_mask, trial.device.bus_dma_limit or limit)
-            if bits <= 20:                              # so that the next address is no longer one of the lowest
+    for how, trial, limit, bits in _masked(b):
+        if bits <= 20:                                  # so that the next address is no longer one of the lowest
+            with suppress(DmaError):
                 for _ in range((1 << bits) // b.page + 2):
+                    dma_ops.dma_map_page(trial.device, trial.start("high"), 0, b.page, DMA_BIDIRECTIONAL)
+        edge = limit + 1 - b.page                       # RAM that the mask cuts in two
+        if any(start <= edge and edge + 2 * b.page <= end for start, end in b.machine.ram_ranges):
+            with suppress(DmaError):
+                address = dma_ops.dma_map_page(trial.device, edge, b.page - 64, 128, DMA_BIDIRECTIONAL)
+                _within([(address, 128, 0)], limit, f"dma_map_page across the end of {how}")
+        for where in ("high", "low"):
+            for shape in ("one", "joinable"):
+                lot = trial.lot(shape, where)
+                with suppress(DmaError):
+                    segments = map_page(trial, lot)
+                    mapped += 1
+                    _within(segments, limit, f"dma_map_page with {how}")
+                if trial.subject.has("map_sg"):
                     try:
-                        dma_ops.dma_map_page(trial.device, trial.start("high"), 0, b.page, DMA_BIDIRECTIONAL)
-                    except DmaError:
-                        break
-            for where in ("high", "low"):
-                for shape in ("one", "joinable"):
-                    lot = trial.lot(shape, where)
-                    try:
-                        segments = map_page(trial, lot)
+                        segments = trial.map(trial.table(lot))
                     except DmaError:
                         continue
                     mapped += 1
-                    _within(segments, limit, f"dma_map_page with a {how} of {bits} bits")
-                    if trial.subject.has("map_sg"):
-                        try:
-                            segments = trial.map(trial.table(lot))
-                        except DmaError:
-                            continue
-                        _within(segments, limit, f"dma_map_sg with a {how} of {bits} bits")
-                        trial.expect_read(segments, lot, f"with a {how} of {bits} bits the device reads other bytes")
+                    _within(segments, limit, f"dma_map_sg with {how}")
+                    trial.expect_read(segments, lot, f"with {how} the device reads other bytes")
     if not mapped:
         raise NotTested("no map succeeded with any mask")
 
@@ -191,10 +199,26 @@ def min_align_mask_is_kept(b: Bench) -> None:
 
 @check
 def required_mask_is_only_asked(b: Bench) -> None:
-    """dma_get_required_mask() changes no mask, and is a mask."""
+    """dma_get_required_mask() changes no mask, nor whether the device goes through the table, and is a mask."""
     masks = b.device.dma_mask, b.device.coherent_dma_mask
     required = dma_ops.dma_get_required_mask(b.device)
     if (b.device.dma_mask, b.device.coherent_dma_mask) != masks:
         raise Violation("dma_get_required_mask() changed a mask", was=masks[0], now=b.device.dma_mask)
     if required & (required + 1) & ((1 << 64) - 1):
         raise Violation("the required mask is no mask", required=required)
+    if not b.subject.reach:
+        return
+    for bits in (0, 32, 64):
+        asked = b.fresh()
+        with suppress(DmaError):
+            if bits:
+                dma_ops.dma_set_mask(asked.device, (1 << bits) - 1)
+            lot = asked.lot("one", "low")
+            direct = []
+            for _ in range(2):
+                segments = map_page(asked, lot)
+                direct.append(asked.fixed(segments[0][0]))
+                unmap_page(asked, segments)
+                dma_ops.dma_get_required_mask(asked.device)
+            if direct[0] != direct[1]:
+                raise Violation("asking for the required mask changed how the device is mapped", direct=direct)

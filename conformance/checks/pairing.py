@@ -52,12 +52,29 @@ def maps_pair_with_unmaps(b: Bench) -> None:
 
 
 @check
+def two_mappings_of_a_page(b: Bench) -> None:
+    """Two buffers in one page are two mappings: the second is as good as the first, and outlives it."""
+    before = b.counters()
+    page = b.frames(1)[0]
+    half = b.page // 2
+    lots = [b.lot([(page, 64, half - 128)]), b.lot([(page, half + 64, half - 128)])]
+    b.refill(lots[0])                               # the second lot's guards lie in it
+    maps = [map_page(b, lot) for lot in lots]
+    for lot, segments in zip(lots, maps, strict=True):
+        b.expect_read(segments, lot, "of two mappings of one page, the device reads other bytes")
+    unmap_page(b, maps[0])
+    b.expect_read(maps[1], lots[1], "after the other mapping of its page was unmapped, the device reads other bytes")
+    unmap_page(b, maps[1])
+    b.expect_counters(before, "after two mappings of one page were unmapped")
+
+
+@check
 def offset_beyond_the_page(b: Bench) -> None:
     """sg->offset may lie beyond the first page, as it does in compound pages; such an entry is released as well."""
     if not b.subject.has("map_sg"):
         return
-    frames = b.frames(4, contiguous=True)
-    other = b.frames(2, contiguous=True)
+    frames = b.frames(4, "high", contiguous=True)
+    other = b.frames(2, "high", contiguous=True)
     before = b.counters()
     lot = b.lot([(frames[0], 2 * b.page + 260, b.page // 2), (other[0], b.page, b.page - 12)])
     segments = b.expect_bytes(lot, DMA_BIDIRECTIONAL)

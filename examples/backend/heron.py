@@ -154,7 +154,10 @@ class HeronDmaOps(PyDmaMapOps):
 
     def alloc(self, dev: Device, size: int, attrs: int) -> tuple[int, int]:
         order = ((size - 1) // PAGE).bit_length()
-        phys = dev.machine.alloc_ram(order)
+        try:
+            phys = dev.machine.alloc_ram(order)
+        except MemoryError:
+            raise DmaError(errno.ENOMEM) from None
         try:
             pieces = [(phys, PAGE << order)]
             return phys, self.enter(dev, pieces, DMA_BIDIRECTIONAL, dev.coherent_dma_mask, 1 << order)

@@ -130,7 +130,10 @@ class Ideal(PyDmaMapOps):
 
     def alloc(self, dev, size, attrs):
         pages = 1 << ((size - 1) // PAGE).bit_length()
-        phys = dev.machine.alloc_ram(pages.bit_length() - 1)
+        try:
+            phys = dev.machine.alloc_ram(pages.bit_length() - 1)
+        except MemoryError:
+            raise DmaError(errno.ENOMEM) from None
         try:
             return phys, self._map(dev, [(phys, pages * PAGE)], 0, pages)
         except DmaError:
