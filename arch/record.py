@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from dma_ops import Device, DmaMapOps
@@ -21,12 +21,39 @@ class MachineConfig:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A documented fault of Linux itself that the model keeps: the rule it breaks, where it is, and what happens."""
+    """A documented fault of Linux itself that the model keeps: what it breaks, where it is, and what happens.
 
-    rule: str
+    rule: an id, or several if one fault breaks several rules; "route/NAME" for a route of the P2PDMA axis.
+    """
+
+    rule: str | tuple[str, ...]
     source: str
     what: str
     machines: tuple[str, ...] = ()      # empty: on all of the backend's machines
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        return (self.rule,) if isinstance(self.rule, str) else self.rule
+
+    def on(self, *machines: str) -> Known:
+        """The same fault, on these machines only."""
+        return replace(self, machines=machines)
+
+
+#: Faults that several backends share.
+MERGES_UNASKED = Known(
+    "DMA-42", "kernel/dma/mapping.c: dma_get_merge_boundary",
+    "without the callback the core answers 0, no merging, though map_sg merges",
+)
+COHERENT_MASK_UNREAD = Known(
+    "DMA-28", "kernel/dma/mapping.c: dma_alloc_attrs",
+    "nobody compares what alloc returns with the coherent mask: the core leaves it to the backend, which does not",
+)
+PARTIAL_SYNC_REFUSED = Known(
+    "DMA-23", "kernel/dma/swiotlb.c: swiotlb_bounce",
+    "with a min_align_mask, a partial sync at the first bytes of a further slot is refused with a WARN, and copies "
+    "nothing",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,7 @@ def _backend_json(record: BackendRecord) -> dict[str, Any]:
         "stale": record.stale,
         "machines": [{"name": config.name, "facts": config.facts} for config in record.machines],
         "known": [
-            {"rule": known.rule, "source": known.source, "what": known.what, "machines": list(known.machines)}
+            {"rules": list(known.rules), "source": known.source, "what": known.what, "machines": list(known.machines)}
             for known in record.known
         ],
     }
@@ -259,6 +259,11 @@ def _explain_rule(rule: Rule) -> list[str]:
         lines.append(f"saboteurs   {', '.join(rule.saboteurs)}")
     if rule.not_tested:
         lines.append(f"not tested  {rule.not_tested}")
+    for record in known_backends().values():
+        for known in record.known:
+            if rule.id in known.rules:
+                where = f"{record.id} ({', '.join(known.machines)})" if known.machines else record.id
+                lines.append(f"known       {where}: {known.what}; {known.source}")
     return lines
 
 

@@ -123,27 +123,28 @@ def run_case(case: Case, subject: Subject, seed: int, profile: Literal["quick", 
             worst = verdict, detail, name
     verdict, detail, name = worst
     assert Tally(seen).headline == verdict
-    return _with_knowns(case, rule, subject, verdict, detail, name)
+    return result(case, *_with_knowns(case, subject, verdict, detail), name)
 
 
 def _observe(name: str, bench: Callable[[], Bench]) -> None:
     checks()[name](bench())
 
 
-def _with_knowns(case: Case, rule: Rule, subject: Subject, verdict: Verdict, detail: str, name: str) -> Result:
+def _with_knowns(case: Case, subject: Subject, verdict: Verdict, detail: str) -> tuple[Verdict, str]:
+    """The verdict and detail in the light of the faults of Linux that the record names."""
     knowns = [
         known
         for known in subject.record.known
-        if known.rule == rule.id and (not known.machines or case.machine in known.machines)
+        if case.what in known.rules and (not known.machines or case.machine in known.machines)
     ]
     if not knowns:
-        return result(case, verdict, detail, name)
+        return verdict, detail
     said = "; ".join(f"{known.what} ({known.source})" for known in knowns)
     if verdict is Verdict.FAIL:
-        return result(case, Verdict.KNOWN, f"{said}; seen: {detail}", name)
+        return Verdict.KNOWN, f"{said}; seen: {detail}"
     if verdict is Verdict.PASS:
-        return result(case, verdict, f"{UNSEEN}{said}", name)
-    return result(case, verdict, detail, name)
+        return verdict, f"{UNSEEN}{said}"
+    return verdict, detail
 
 
 def _run_route(case: Case, subject: Subject, seed: int) -> Result:
@@ -157,4 +158,5 @@ def _run_route(case: Case, subject: Subject, seed: int) -> Result:
         verdict = Verdict.NOT_APPLICABLE
     elif mechanism == "unsafe" and policy == "supported":
         verdict = Verdict.FAIL
+    verdict, seen = _with_knowns(case, subject, verdict, seen)
     return result(case, verdict, seen, policy=policy, mechanism=mechanism)

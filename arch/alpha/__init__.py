@@ -7,7 +7,7 @@ from functools import partial
 
 from dma_ops import Device, Machine
 
-from ..record import BackendRecord, Known, MachineConfig
+from ..record import MERGES_UNASKED, BackendRecord, Known, MachineConfig
 from .chipsets import (
     APECS,
     CHIPSETS,
@@ -50,7 +50,33 @@ def _config(chipset: Chipset, ram: int, facts: str, *, suffix: str = "", cypress
     return MachineConfig(chipset.name + suffix, facts, partial(_build, chipset, ram, cypress, mask))
 
 
+_MACHINES = (
+    _config(TSUNAMI, 256 * MB, "direct 2G@2G, sg_isa 8M@8M, sg_pci 256M@1G, DAC at 2^40"),
+    _config(TSUNAMI, 6 * GB, "the same, sg_pci 1G@1G, most RAM beyond the direct window", suffix="-6g"),
+    _config(TSUNAMI, 6 * GB, "the same, 64-bit device: DAC", suffix="-dac", mask=(1 << 64) - 1),
+    _config(TSUNAMI, 256 * MB, "the same, 24-bit device: sg_isa", suffix="-isa", mask=0xffffff),
+    _config(TSUNAMI, 6 * GB, "direct window cut to end below 0xfff00000", suffix="-cypress", cypress=True),
+    _config(TITAN, 6 * GB, "direct 1G@2G, sg_pci 1G@3G, 8 PTEs at a time for ISA, DAC at 2^40"),
+    _config(TITAN, 6 * GB, "sg_pci cut to end below 0xfff00000", suffix="-cypress", cypress=True),
+    _config(MARVEL, 6 * GB, "direct 1G@2G, sg_pci 1G@3G, 8 PTEs at a time, DAC at 2^49"),
+    _config(MCPCIA, 2 * GB, "direct 2G@2G, sg_pci 1G@1G, DAC at 2^40"),
+    _config(WILDFIRE, 4 * GB, "direct 2G@1G in two windows, sg_pci 128M@3G"),
+    _config(CIA, 1 * GB, "direct 2G@2G, sg_isa only, DAC of 4G at 8G"),
+    _config(CIA_TLB_BUG, 4 * GB, "the same with allocations aligned to 4 PTEs"),
+    _config(PYXIS, 4 * GB, "direct 2G@2G, sg_isa only, DAC at 2^40"),
+    _config(APECS, 512 * MB, "direct 1G@1G, sg_isa only"),
+    _config(LCA, 512 * MB, "direct 1G@1G, sg_isa only"),
+    _config(T2, 2 * GB, "direct 2G@2G, sg_isa only"),
+    _config(POLARIS, 1 * GB, "direct 2G@2G, no translation"),
+    _config(IRONGATE, 2 * GB, "direct 4G-1@0, no translation"),
+)
 _NO_SG = (POLARIS.name, IRONGATE.name)
+_ALL = tuple(config.name for config in _MACHINES)
+_SG = tuple(name for name in _ALL if name not in _NO_SG)
+# where the direct window does not hold all RAM, or not within the mask
+_ARENA = tuple(name for name in _SG if name not in (TSUNAMI.name, MCPCIA.name, CIA.name, APECS.name, LCA.name, T2.name))
+# where an address that the coherent mask forbids can be had
+_MASKED = tuple(name for name in _ALL if name not in (CIA_TLB_BUG.name, PYXIS.name, POLARIS.name))
 
 RECORDS = (
     BackendRecord(
@@ -58,26 +84,7 @@ RECORDS = (
         ops=AlphaPciOps,
         source=("arch/alpha/kernel/pci_iommu.c: all of it",
                 "arch/alpha/kernel/core_*.c: window set-up", "arch/alpha/kernel/pci.c: quirk_cypress"),
-        machines=(
-            _config(TSUNAMI, 256 * MB, "direct 2G@2G, sg_isa 8M@8M, sg_pci 256M@1G, DAC at 2^40"),
-            _config(TSUNAMI, 6 * GB, "the same, sg_pci 1G@1G, most RAM beyond the direct window", suffix="-6g"),
-            _config(TSUNAMI, 6 * GB, "the same, 64-bit device: DAC", suffix="-dac", mask=(1 << 64) - 1),
-            _config(TSUNAMI, 256 * MB, "the same, 24-bit device: sg_isa", suffix="-isa", mask=0xffffff),
-            _config(TSUNAMI, 6 * GB, "direct window cut to end below 0xfff00000", suffix="-cypress", cypress=True),
-            _config(TITAN, 6 * GB, "direct 1G@2G, sg_pci 1G@3G, 8 PTEs at a time for ISA, DAC at 2^40"),
-            _config(TITAN, 6 * GB, "sg_pci cut to end below 0xfff00000", suffix="-cypress", cypress=True),
-            _config(MARVEL, 6 * GB, "direct 1G@2G, sg_pci 1G@3G, 8 PTEs at a time, DAC at 2^49"),
-            _config(MCPCIA, 2 * GB, "direct 2G@2G, sg_pci 1G@1G, DAC at 2^40"),
-            _config(WILDFIRE, 4 * GB, "direct 2G@1G in two windows, sg_pci 128M@3G"),
-            _config(CIA, 1 * GB, "direct 2G@2G, sg_isa only, DAC of 4G at 8G"),
-            _config(CIA_TLB_BUG, 4 * GB, "the same with allocations aligned to 4 PTEs"),
-            _config(PYXIS, 4 * GB, "direct 2G@2G, sg_isa only, DAC at 2^40"),
-            _config(APECS, 512 * MB, "direct 1G@1G, sg_isa only"),
-            _config(LCA, 512 * MB, "direct 1G@1G, sg_isa only"),
-            _config(T2, 2 * GB, "direct 2G@2G, sg_isa only"),
-            _config(POLARIS, 1 * GB, "direct 2G@2G, no translation"),
-            _config(IRONGATE, 2 * GB, "direct 4G-1@0, no translation"),
-        ),
+        machines=_MACHINES,
         p2pdma=False,
         walker="PciWindows: window registers in the chip's format, then 64-bit PTEs, bit 0 valid, from bit 1 the frame",
         proof="recorded",
@@ -88,12 +95,19 @@ RECORDS = (
                   "a PTE has no permission bit and the direct windows take every access: the direction is ignored"),
             Known("DMA-27", "pci_iommu.c: alpha_pci_map_sg",
                   "without scatter-gather hardware a list of two or more entries is mapped whatever the mask",
-                  _NO_SG),
+                  (IRONGATE.name,)),
             Known("DMA-30", "pci_iommu.c: alpha_pci_alloc_coherent",
-                  "bus addresses of coherent memory in the arena are aligned to align_entry pages, not to their order"),
-            Known("DMA-01", "pci_iommu.c: alpha_pci_unmap_sg",
-                  "a list that is unmapped under another mask than it was mapped under: lowered, memory behind "
-                  "sg_isa's table is zeroed and sg_pci's entries leak; raised, an oops"),
+                  "bus addresses of coherent memory in the arena are aligned to align_entry pages, not to their order",
+                  _ARENA),
+            Known("DMA-11", "pci_iommu.c: sg_fill, iommu_arena_alloc",
+                  "without scatter-gather hardware a list that the direct window does not hold is looked up in an "
+                  "arena that is not there: an oops", _NO_SG),
+            Known("DMA-28", "pci_iommu.c: pci_map_single_1",
+                  "coherent memory is held against the streaming mask, never the coherent one", _MASKED),
+            Known("DMA-41", "pci_iommu.c: alpha_pci_unmap_sg",
+                  "stops at a segment of length 0, which a leading empty entry makes: the others are never unmapped",
+                  _SG),
+            MERGES_UNASKED,
         ),
         stale="the direct and DAC windows are always open, and a PTE freed below next_entry may stay in the chip's TLB "
               "until the search wraps",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from arch.record import BackendRecord, Known, MachineConfig
+from arch.record import COHERENT_MASK_UNREAD, MERGES_UNASKED, BackendRecord, Known, MachineConfig
 from dma_ops import Device, Machine
 
 from .dma_mapping import ArmIommuOps
@@ -44,19 +44,27 @@ RECORDS = (
         known=(
             Known("DMA-01", "arch/arm/mm/dma-mapping.c: arm_iommu_unmap_page, __iommu_remove_mapping",
                   "pages that an offset beyond the first page skips are mapped, and never unmapped"),
-            Known("DMA-02", "arch/arm/mm/dma-mapping.c: arm_iommu_unmap_page, arm_iommu_unmap_resource",
+            Known(("DMA-02", "DMA-03"), "arch/arm/mm/dma-mapping.c: arm_iommu_unmap_page, __iommu_remove_mapping",
                   "a mapping at iova 0 is never unmapped, and its iova never freed", ("default",)),
+            Known(("DMA-19", "DMA-20", "DMA-22", "DMA-23"),
+                  "arch/arm/mm/dma-mapping.c: arm_iommu_sync_single_for_cpu, arm_iommu_sync_single_for_device",
+                  "a mapping at iova 0 is not synced", ("default",)),
             Known("DMA-09", "arch/arm/mm/dma-mapping.c: __alloc_iova, arm_iommu_map_sg",
                   "the segment boundary is never looked at"),
             Known("DMA-13", "arch/arm/mm/dma-mapping.c: __iommu_alloc_simple",
                   "memory that cannot be mapped is handed to __free_from_pool, and lost", ("coherent",)),
             Known("DMA-27", "arch/arm/mm/dma-mapping.c: iommu_ops",
                   "the device's mask is never looked at, and every mask accepted"),
+            COHERENT_MASK_UNREAD.on("rcar-h2", "coherent", "small"),
             Known("DMA-30", "arch/arm/mm/dma-mapping.c: __alloc_iova, dma_common_pages_remap",
-                  "iovas are aligned to 1 MiB at most, and the kernel address of remapped pages to a page"),
+                  "iovas are aligned to 1 MiB at most, and the kernel address of remapped pages to a page",
+                  ("rcar-h2", "default", "small")),
             Known("DMA-31", "arch/arm/mm/dma-mapping.c: __iommu_alloc_simple",
                   "of a coherent device's memory only the first page is mapped, the others to what the stack holds",
                   ("coherent",)),
+            Known("DMA-41", "arch/arm/mm/dma-mapping.c: arm_iommu_map_sg, arm_iommu_unmap_sg",
+                  "an empty entry with an offset gets a page and length 0, which unmap skips: the page leaks"),
+            MERGES_UNASKED,
         ),
     ),
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from arch.record import BackendRecord, Known, MachineConfig
+from arch.record import PARTIAL_SYNC_REFUSED, BackendRecord, Known, MachineConfig
 from dma_ops import Device, Machine
 from dma_ops.direct import DmaDirect
 from dma_ops.swiotlb import IoTlbMem, swiotlb_init
@@ -83,9 +83,10 @@ RECORDS = (
         known=(
             Known("DMA-18", "kernel/dma/direct.h: dma_direct_map_page",
                   "no table, no permissions: a device can write what it was given to read"),
-            Known("DMA-23", "kernel/dma/swiotlb.c: swiotlb_bounce",
-                  "with a min_align_mask, a partial sync at the first bytes of a further slot is refused with a "
-                  "WARN, and copies nothing", BOUNCING),
+            PARTIAL_SYNC_REFUSED.on(*BOUNCING),
+            Known("DMA-30", "kernel/dma/swiotlb.c: swiotlb_alloc",
+                  "coherent memory from a restricted pool is aligned to a page, not to its order",
+                  ("arm64-restricted",)),
             Known("DMA-40", "kernel/dma/swiotlb.c: swiotlb_do_find_slots",
                   "with a min_align_mask, a search in a crowded pool can step over its start and never end, with the "
                   "area's lock held", BOUNCING),
@@ -95,7 +96,7 @@ RECORDS = (
                   "a bus address is not compared with any mask or limit"),
             Known("P2P-53", "kernel/dma/direct.c: dma_direct_sync_sg_for_cpu, dma_direct_sync_sg_for_device",
                   "a bus address is taken for a DMA address: memory with that number is flushed or copied, even a "
-                  "slot of the bounce pool"),
+                  "slot of the bounce pool", ("arm64-windows",)),
         ),
         stale="there is no translation: whatever is within the host bridge's windows is always in reach",
     ),

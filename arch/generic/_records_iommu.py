@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from arch.record import BackendRecord, Known, MachineConfig
+from arch.record import PARTIAL_SYNC_REFUSED, BackendRecord, Known, MachineConfig
 from dma_ops import Device, Machine
 from dma_ops.iommu import IommuDomain
 from dma_ops.iommu_virtio import VirtioDomain
@@ -58,10 +58,11 @@ def config(name: str, facts: str, build: Callable[..., Device], *args: object, *
 
 
 UNTRUSTED = ("intel-untrusted",)
+TRUSTED = ("intel", "intel-lazy", "amd", "virtio", "smmuv3", "smmuv3-lazy", "smmuv3-noncoherent", "smmuv3-64k")
 
 # everything that a look at the route would give: the untrusted device's path takes none (iommu_dma_map_sg_swiotlb)
 ROUTELESS = ("P2P-10", "P2P-24", "P2P-34", "P2P-35", "P2P-36", "P2P-37", "P2P-38", "P2P-39", "P2P-40", "P2P-41",
-             "P2P-42", "P2P-43", "P2P-44", "P2P-47", "P2P-52", "P2P-53")
+             "P2P-42", "P2P-43", "P2P-44", "P2P-47", "P2P-52", "route/same-switch", "route/blocked")
 
 RECORDS = (
     BackendRecord(
@@ -87,14 +88,16 @@ RECORDS = (
         known=(
             Known("DMA-08", "drivers/iommu/dma-iommu.c: __finalise_sg",
                   "once a segment is longer than max_seg, because an entry is, an unsigned difference wraps and every "
-                  "entry that begins at a granule is joined to it"),
+                  "entry that begins at a granule is joined to it", TRUSTED),
             Known("DMA-14", "drivers/iommu/dma-iommu.c: __invalidate_sg",
                   "a failed map of a list that was mapped before: entries behind the failing one get the stale dma "
                   "address added to their offset and the stale dma length for their own"),
             Known("DMA-30", "drivers/iommu/dma-iommu.c: iommu_dma_alloc_remap",
                   "gathered pages get a vmalloc address, which is aligned to a page and no more"),
-            Known("DMA-36", "drivers/iommu/dma-iommu.c: __iommu_dma_map",
-                  "a min_align_mask above the IOMMU's granule is ignored (6.12 refuses to map single pages then)"),
+            Known("DMA-36", "kernel/dma/swiotlb.c: swiotlb_do_find_slots",
+                  "the granule's alignment takes the place of the min_align_mask's upper bits, so a bounced address "
+                  "loses those between a slot and a page", UNTRUSTED),
+            PARTIAL_SYNC_REFUSED.on(*UNTRUSTED),
             Known("DMA-41", "drivers/iommu/dma-iommu.c: iommu_dma_map_sg",
                   "a zero-length entry that is granule-aligned and does not lead pads up to the segment boundary: "
                   "-ENOMEM where no 4 GiB are left; a list that begins with one is never given back by unmap_sg"),
@@ -104,9 +107,9 @@ RECORDS = (
                   "where the device does not snoop, P2P entries get cache maintenance like RAM"),
             Known("P2P-46", "drivers/iommu/dma-iommu.c: iommu_dma_map_sg",
                   "a bus address is not compared with any mask or limit"),
-            *(Known(rule, "drivers/iommu/dma-iommu.c: iommu_dma_map_sg_swiotlb, iommu_dma_map_page",
-                    "an untrusted client's P2P pages are mapped as RAM, or bounced where they do not fill granules, "
-                    "without a look at the route", UNTRUSTED) for rule in ROUTELESS),
+            Known(ROUTELESS, "drivers/iommu/dma-iommu.c: iommu_dma_map_sg_swiotlb, iommu_dma_map_page",
+                  "an untrusted client's P2P pages are mapped as RAM, or bounced where they do not fill granules, "
+                  "without a look at the route", UNTRUSTED),
         ),
     ),
 )

@@ -33,6 +33,10 @@ RECORDS = (
         walker="R4030",
         proof="recorded",
         known=(
+            Known("DMA-09", "arch/mips/jazz/jazzdma.c: vdma_alloc",
+                  "takes the first free entries, without a look at the segment boundary"),
+            Known("DMA-30", "arch/mips/jazz/jazzdma.c: jazz_dma_alloc, vdma_alloc",
+                  "bus addresses of coherent memory are aligned to 4 KiB, not to their order"),
             Known("DMA-13", "arch/mips/jazz/jazzdma.c: jazz_dma_map_sg",
                   "a list that fails leaves the entries before the failing one mapped"),
             Known("DMA-18", "arch/mips/jazz/jazzdma.c: vdma_alloc",

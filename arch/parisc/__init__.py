@@ -8,7 +8,7 @@ from functools import partial
 
 from dma_ops import Device, Machine
 
-from ..record import BackendRecord, Known, MachineConfig
+from ..record import MERGES_UNASKED, BackendRecord, Known, MachineConfig
 from .ccio_dma import CcioOps
 from .ioa import CcioIoa, SbaIoc
 from .sba_iommu import SbaOps
@@ -47,8 +47,9 @@ def _config(name: str, facts: str, build: Callable[..., Device], *args: object) 
 
 
 _SHARED = (
-    Known("DMA-16", "iommu_alloc_range(): panic()",
+    Known(("DMA-11", "DMA-16"), "ccio-dma.c: ccio_alloc_range, sba_iommu.c: sba_alloc_range",
           "running out of bus addresses is not an error but a panic"),
+    MERGES_UNASKED,
     Known("DMA-34", "max_mapping_size is NULL",
           "a mapping that is longer than the allocator's largest unit is not refused: see the backend"),
     Known("DMA-18", "the I/O page directory",
@@ -75,8 +76,6 @@ RECORDS = (
         proof="recorded",
         known=(
             *_SHARED,
-            Known("DMA-09", "ccio-dma.c: ccio_alloc_range",
-                  "a request that is larger than the segment boundary panics"),
         ),
     ),
     BackendRecord(
@@ -95,11 +94,12 @@ RECORDS = (
         proof="recorded",
         known=(
             *_SHARED,
-            Known("DMA-09", "sba_iommu.c: sba_search_bitmap",
-                  "a request that is larger than the segment boundary panics"),
-            Known("DMA-13", "sba_iommu.c: sba_map_sg, sba_unmap_page",
-                  "a list whose head's offset is a page or more leaks the bits of the pages that it skips; a stream of "
-                  "no bytes takes a whole word of the map and is never freed"),
+            Known("DMA-01", "sba_iommu.c: sba_map_sg, sba_unmap_page",
+                  "a list whose head's offset is a page or more leaks the bits of the pages that it skips"),
+            Known("DMA-30", "sba_iommu.c: sba_search_bitmap",
+                  "a range longer than half a word of the map is aligned to a word of pages, 32 or 64"),
+            Known("DMA-41", "sba_iommu.c: sba_search_bitmap",
+                  "a stream of no bytes takes a whole word of the map and is never freed"),
         ),
     ),
 )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ..record import BackendRecord, Known
+from ..record import MERGES_UNASKED, BackendRecord, Known
 from .dma_iommu import DirectWindow, DmaIommuOps
 from .ibmebus import IbmebusDmaOps
 from .iommu import IommuTable
@@ -28,6 +28,16 @@ __all__ = [
     "VioDmaMappingOps",
 ]
 
+# machines whose device is mapped through the table, and not past it
+_TABLE = tuple(config.name for config in DMA_IOMMU_MACHINES
+               if config.name not in ("pseries-ddw", "powernv-64", "powernv-phb3", "g5-u4", "cell-fixed"))
+
+_NO_LISTS = Known(
+    ("DMA-01", "DMA-03", "DMA-04", "DMA-05", "DMA-06", "DMA-07", "DMA-10", "DMA-11", "DMA-18", "DMA-20", "DMA-21",
+     "DMA-27", "DMA-37", "DMA-39", "DMA-41", "DMA-42"),
+    "arch/powerpc/platforms/ps3/system-bus.c: ps3_ioc0_map_sg, ps3_sb_map_sg", "lists are a BUG",
+)
+
 RECORDS = (
     BackendRecord(
         id="dma_iommu_ops",
@@ -40,19 +50,20 @@ RECORDS = (
         proof="recorded",
         known=(
             Known("DMA-09", "arch/powerpc/kernel/iommu.c: ppc_iommu_map_sg",
-                  "joins neighbours across the segment boundary, which binds each allocation alone"),
+                  "joins neighbours across the segment boundary, which binds each allocation alone",
+                  tuple(name for name in _TABLE if name not in ("pseries-novmerge", "pseries-vio"))),
             Known("DMA-13", "arch/powerpc/kernel/iommu.c: ppc_iommu_map_sg",
-                  "if the hypervisor runs out of resources, the I/O pages of the entry at hand leak"),
+                  "if the hypervisor runs out of resources, the I/O pages of the entry at hand leak", _TABLE),
             Known("DMA-41", "arch/powerpc/kernel/iommu.c: ppc_iommu_map_sg",
-                  "a leading entry of length 0 leaves slot 0 at length 0, where unmap stops: the list leaks"),
-            Known("DMA-44", "arch/powerpc/kernel/dma-iommu.c: dma_iommu_get_required_mask",
-                  "asking for the required mask decides anew whether the device goes direct",
-                  ("pseries-ddw",)),
+                  "a leading entry of length 0 leaves slot 0 at length 0, where unmap stops: the list leaks",
+                  _TABLE),
             Known("DMA-18", "arch/powerpc/sysdev/dart_iommu.c, platforms/pasemi/iommu.c",
                   "entries have no permission bits", ("g5-u3", "g5-u4", "pasemi")),
-            Known("DMA-01", "arch/powerpc/kernel/iommu.c: __iommu_free",
-                  "a mapping made in the direct window and unmapped after the mask was lowered is logged and leaks",
-                  ("pseries-ddw", "powernv-64", "powernv-phb3", "g5-u4", "cell-fixed")),
+            Known("DMA-27", "arch/powerpc/platforms/powernv/pci-ioda.c: pnv_pci_ioda_dma_64bit_bypass",
+                  "rewrites window 0 to map RAM, for good: a device whose mask is lowered again gets addresses of a "
+                  "table that the bridge no longer reads", ("powernv-phb3",)),
+            MERGES_UNASKED.on("pseries", "pseries-4k", "pseries-bare", "pseries-ddw-pmem", "pseries-ddw-mapped",
+                              "powernv", "g5-u3", "pasemi", "cell"),
         ),
         stale="a direct window stays open over all RAM; DART and PA Semi point cleared entries to a page of their own",
     ),
@@ -72,8 +83,7 @@ RECORDS = (
                   "if the hypervisor runs out of resources, the I/O pages of the entry at hand leak"),
             Known("DMA-41", "arch/powerpc/kernel/iommu.c: ppc_iommu_map_sg",
                   "a leading entry of length 0 leaves slot 0 at length 0, where unmap stops: the list leaks"),
-            Known("DMA-01", "arch/powerpc/platforms/pseries/vio.c: vio_dma_iommu_unmap_sg",
-                  "credits the stale slots behind a merged list's terminator: the accounts wrap below 0"),
+            MERGES_UNASKED.on("vio-4k", "vio-tight"),
         ),
     ),
     BackendRecord(
@@ -87,10 +97,12 @@ RECORDS = (
         known=(
             Known("DMA-18", "arch/powerpc/platforms/pseries/ibmebus.c: ibmebus_map_page",
                   "the direction is ignored: the adapter reaches all memory, both ways"),
-            Known("DMA-26", "arch/powerpc/platforms/pseries/ibmebus.c: ibmebus_map_page",
-                  "addresses of 64 bits go to a device whose mask has 32"),
+            Known(("DMA-27", "DMA-28"), "arch/powerpc/platforms/pseries/ibmebus.c: ibmebus_map_page, "
+                  "ibmebus_alloc_coherent", "addresses of 64 bits go to a device whose masks have 32", ("ibmebus-4k",)),
             Known("DMA-30", "arch/powerpc/platforms/pseries/ibmebus.c: ibmebus_alloc_coherent",
-                  "coherent memory comes from kmalloc: aligned to its size class, not to a page, and not zeroed"),
+                  "coherent memory comes from kmalloc: aligned to its size class, not to a page"),
+            Known("DMA-31", "arch/powerpc/platforms/pseries/ibmebus.c: ibmebus_alloc_coherent",
+                  "coherent memory comes from kmalloc, and is not zeroed"),
         ),
         stale="there is no translation: the adapter reaches all of the linear map at any time",
     ),
@@ -106,11 +118,10 @@ RECORDS = (
             Known("DMA-16", "arch/powerpc/platforms/ps3/system-bus.c: ps3_sb_map_page",
                   "a chunk that lv1 refuses is answered with address 0, which is no error", ("ps3-dynamic",)),
             Known("DMA-16", "arch/powerpc/platforms/ps3/mm.c: dma_sb_lpar_to_bus",
-                  "memory outside the region is a BUG instead of an error"),
+                  "memory outside the region is a BUG instead of an error", ("ps3-offset",)),
             Known("DMA-18", "arch/powerpc/platforms/ps3/system-bus.c: ps3_sb_map_page",
                   "the direction is ignored: every mapping may be read and written"),
-            Known("DMA-40", "arch/powerpc/platforms/ps3/system-bus.c: ps3_sb_map_sg",
-                  "lists are a BUG in the dynamic build", ("ps3-dynamic",)),
+            _NO_LISTS.on("ps3-dynamic"),
             Known("DMA-41", "arch/powerpc/platforms/ps3/mm.c: dma_sb_map_area",
                   "length 0 makes a chunk of length 0, whose unmap frees the next one of that page", ("ps3-dynamic",)),
         ),
@@ -128,9 +139,11 @@ RECORDS = (
         known=(
             Known("DMA-16", "arch/powerpc/platforms/ps3/system-bus.c: ps3_ioc0_map_page",
                   "an entry that lv1 refuses is answered with address 0, which is no error"),
-            Known("DMA-16", "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_map_area",
+            Known("DMA-01", "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_map_area",
                   "a second mapping of the same I/O page is a BUG"),
-            Known("DMA-40", "arch/powerpc/platforms/ps3/system-bus.c: ps3_ioc0_map_sg", "lists are a BUG"),
+            _NO_LISTS,
+            Known("DMA-30", "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_map_pages",
+                  "bus addresses follow one another, aligned to an I/O page and no more"),
             Known("DMA-41", "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_map_pages",
                   "length 0 makes a chunk of length 0 at the address that the next mapping gets, and frees that one"),
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from arch.record import BackendRecord, Known, MachineConfig
+from arch.record import COHERENT_MASK_UNREAD, MERGES_UNASKED, BackendRecord, Known, MachineConfig
 from dma_ops import Device, Machine
 
 from .pci_dma import S390PciDmaOps
@@ -35,8 +35,14 @@ RECORDS = (
         walker="ZpciWalker",
         proof="recorded",
         known=(
-            Known("DMA-08", "arch/s390/pci/pci_dma.c: s390_dma_map_sg",
-                  "an entry larger than max_seg_size is one segment"),
+            Known("DMA-01", "arch/s390/pci/pci_dma.c: s390_dma_map_sg, s390_dma_unmap_sg",
+                  "pages that an offset beyond the first page skips are mapped, and never unmapped"),
+            Known("DMA-09", "arch/s390/pci/pci_dma.c: s390_dma_map_sg",
+                  "joins entries to more than the segment boundary, for which iommu_area_alloc searches for ever"),
+            Known("DMA-41", "arch/s390/pci/pci_dma.c: s390_dma_map_sg, s390_dma_unmap_sg",
+                  "an empty entry with an offset gets a page and length 0, which unmap skips: the page leaks"),
+            COHERENT_MASK_UNREAD,
+            MERGES_UNASKED,
             Known("DMA-27", "arch/s390/pci/pci_dma.c: s390_pci_dma_ops",
                   "no dma_supported and no test of the mask: addresses start at 4 GiB"),
             Known("DMA-30", "arch/s390/pci/pci_dma.c: s390_dma_alloc",

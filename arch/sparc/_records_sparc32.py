@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from arch.record import BackendRecord, Known, MachineConfig
+from arch.record import COHERENT_MASK_UNREAD, BackendRecord, Known, MachineConfig
 from dma_ops import Device, Machine
 
 from .io_unit import IounitDmaOps
@@ -36,6 +36,9 @@ KNOWN_SBUS = (
           "the last byte of the window has the address 0xffffffff, which is DMA_MAPPING_ERROR, and stays mapped"),
     Known("DMA-18", "arch/sparc/mm/iommu.c: IOPERM", NO_PERMISSIONS),
     Known("DMA-27", "arch/sparc/mm/iommu.c: sbus_iommu_dma_gflush_ops", IGNORES_MASK),
+    COHERENT_MASK_UNREAD,
+    Known("DMA-30", "arch/sparc/mm/iommu.c: sbus_iommu_alloc",
+          "addresses of coherent memory are aligned to a page, not to their order, the CPU's and the bus's"),
     Known("DMA-31", "arch/sparc/mm/iommu.c: sbus_iommu_free",
           "frees the page of a DVMA address that is no linear address, and dies unless the size is whole pages"),
 )
@@ -74,7 +77,11 @@ RECORDS = (
         p2pdma=False,
         walker="SbusIommu",
         proof="recorded",
-        known=KNOWN_SBUS,
+        known=(
+            *KNOWN_SBUS,
+            Known("DMA-37", "arch/sparc/mm/iommu.c: __sbus_iommu_map_page",
+                  "flushes each page, whatever the attributes"),
+        ),
     ),
     BackendRecord(
         id="iounit_dma_ops",
@@ -85,8 +92,13 @@ RECORDS = (
         walker="IoUnit",
         proof="compiled",
         known=(
+            Known("DMA-11", "arch/sparc/mm/io-unit.c: iounit_get_area",
+                  "running out of entries is a panic, and map_sg does not look at the length"),
             Known("DMA-18", "arch/sparc/mm/io-unit.c: IOPERM", NO_PERMISSIONS),
             Known("DMA-27", "arch/sparc/mm/io-unit.c: iounit_dma_ops", IGNORES_MASK),
+            COHERENT_MASK_UNREAD,
+            Known("DMA-30", "arch/sparc/mm/io-unit.c: iounit_alloc",
+                  "addresses of coherent memory are aligned to a page, not to their order"),
             Known("DMA-31", "arch/sparc/mm/io-unit.c: iounit_free", "is empty: coherent memory is never freed"),
         ),
         stale="iounit_unmap_page and iounit_unmap_sg clear the bitmap only; IOPTEs stay valid",

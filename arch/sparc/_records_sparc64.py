@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from arch.record import BackendRecord, Known, MachineConfig
+from arch.record import MERGES_UNASKED, BackendRecord, Known, MachineConfig
 from dma_ops import Device, Machine
 
 from .iommu import Sun4uDmaOps
@@ -30,7 +30,8 @@ def sun4v(name: str, mask: int, options: dict[str, Any]) -> Device:
 SOURCE = ("arch/sparc/kernel/iommu-common.c: iommu_tbl_range_alloc, iommu_tbl_range_free",
           "arch/sparc/kernel/iommu_common.h: is_span_boundary")
 SPAN = "merging tests the segment boundary as if each segment began at entry 0 of the table"
-MASK = "the device mask is only tested when it is set, and then against the window's {}"
+MASK = "the mask is only tested when it is set, and then against the window's size"
+STOPS = "stops at a segment of length 0, which a leading empty entry makes: the others are never unmapped"
 
 RECORDS = (
     BackendRecord(
@@ -58,7 +59,8 @@ RECORDS = (
             Known("DMA-09", "arch/sparc/kernel/iommu.c: dma_4u_map_sg", SPAN),
             Known("DMA-13", "arch/sparc/kernel/iommu.c: dma_4u_map_sg", "a list that fails keeps its context",
                   machines=("schizo", "tomatillo")),
-            Known("DMA-27", "arch/sparc/kernel/iommu.c: dma_4u_supported", MASK.format("end")),
+            Known("DMA-41", "arch/sparc/kernel/iommu.c: dma_4u_unmap_sg, fetch_sg_ctx", STOPS),
+            MERGES_UNASKED,
             Known("DMA-30", "arch/sparc/kernel/iommu.c: dma_4u_alloc_coherent",
                   "coherent memory is aligned to a page of bus addresses, not to its order"),
         ),
@@ -84,8 +86,11 @@ RECORDS = (
         known=(
             Known("DMA-09", "arch/sparc/kernel/pci_sun4v.c: dma_4v_map_sg", SPAN),
             Known("DMA-13", "arch/sparc/kernel/pci_sun4v.c: dma_4v_map_sg",
-                  "a list that fails is not demapped, and an entry that the hypervisor refuses leaks"),
-            Known("DMA-27", "arch/sparc/kernel/pci_sun4v.c: dma_4v_supported", MASK.format("size")),
+                  "a list that fails is not demapped, as far as it had reached the hypervisor", ("ldom",)),
+            Known("DMA-27", "arch/sparc/kernel/pci_sun4v.c: dma_4v_supported", MASK),
+            Known("DMA-28", "arch/sparc/kernel/pci_sun4v.c: dma_4v_supported, dma_4v_alloc_coherent", MASK),
+            Known("DMA-41", "arch/sparc/kernel/pci_sun4v.c: dma_4v_unmap_sg", STOPS),
+            MERGES_UNASKED,
             Known("DMA-30", "arch/sparc/kernel/pci_sun4v.c: dma_4v_alloc_coherent",
                   "coherent memory is aligned to a page of bus addresses, not to its order"),
         ),

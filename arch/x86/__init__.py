@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from arch.record import BackendRecord, Known, MachineConfig
+from arch.record import MERGES_UNASKED, BackendRecord, Known, MachineConfig
 from dma_ops import Device, Machine
 
 from .amd_gart_64 import GartDmaOps
@@ -18,6 +18,8 @@ def build(name: str, aperture: int = 0xF0000000, order: int = 1, **options: Any)
                       pci_p2pdma=True, zone_dma_bits=24, table_base=0xE0000000)
     return Device("0000:02:03.0", machine, dma_ops=GartDmaOps(machine, aperture, order, **options))
 
+
+_MERGING = ("opteron-force", "opteron-lazy", "opteron-agp")
 
 RECORDS = (
     BackendRecord(
@@ -43,8 +45,13 @@ RECORDS = (
             Known("DMA-18", "arch/x86/kernel/amd_gart_64.c: GPTE_ENCODE",
                   "the entry has no permission bits: a device can write what it was given to read"),
             Known("DMA-09", "lib/iommu-helper.c: iommu_area_alloc",
-                  "a request larger than the segment boundary is searched for ever, with the lock held"),
+                  "a request larger than the segment boundary is searched for ever, with the lock held", _MERGING),
+            Known("DMA-27", "arch/x86/kernel/amd_gart_64.c: gart_map_page, dma_map_area",
+                  "the mask decides only whether the aperture is used; that it reaches the aperture nobody asks"),
+            Known("DMA-28", "arch/x86/kernel/amd_gart_64.c: gart_alloc_coherent",
+                  "coherent memory goes into the aperture for any mask of more than 24 bits", ("opteron-force",)),
             Known("DMA-41", "arch/x86/kernel/amd_gart_64.c: gart_map_sg", "an empty entry is a BUG"),
+            MERGES_UNASKED.on(*_MERGING),
         ),
         stale="gart_unmap_page points entries at a scratch page, which a late access reaches without a fault",
     ),

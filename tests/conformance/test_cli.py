@@ -84,6 +84,8 @@ def test_explain_a_rule():
     assert done.exit_code == 0
     for part in ("DMA-08 (must, lists)", "source", "applies if", "segments_keep_to_max_seg", "run --rule DMA-08"):
         assert part in done.output
+    assert "known       iommu_dma_ops (intel, " in done.output
+    assert "drivers/iommu/dma-iommu.c: __finalise_sg" in done.output
 
 
 def test_explain_a_case_of_a_backend_that_is_not_installed():

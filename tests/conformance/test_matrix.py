@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MIT
+"""The quick matrix over all backends: every red is a fault of Linux that its record names, on the machines it names."""
+
+import pytest
+
+from conformance.axis import LISTS
+from conformance.execute import UNSEEN
+from conformance.results import stale_knowns
+from conformance.rules import load_rules
+from conformance.runner import run
+from conformance.selection import Selection, known_backends
+from conformance.verdict import Verdict
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_matrix_is_true(tmp_path):
+    """One test, so that however many workers there are the matrix runs once."""
+    report = run(Selection(), tmp_path, workers="2")
+    assert not report.truncated
+    assert [f"{r.case}: {r.verdict.value}: {r.detail}" for r in report.results if r.verdict.bad] == []
+    assert stale_knowns(report.results) == []
+    assert [r.case for r in report.results if r.detail.startswith(UNSEEN)] == []
+
+    routes = [r for r in report.results if r.kind == "route" and r.what != "route/host-memory"]
+    assert {r.backend for r in routes if r.policy == "supported"} == {"dma_direct", "iommu_dma_ops"}
+    for backend in ("dma_direct", "iommu_dma_ops"):
+        seen = {r.what: r.mechanism for r in routes if r.backend == backend and r.mechanism in ("native", "fallback")}
+        assert seen == {f"route/{name}": "native" for name in ("same-switch", "host-bridge", "mixed-list")}
+    unsafe = [r for r in routes if r.mechanism == "unsafe" and r.policy == "supported"]
+    assert {(r.backend, r.machine, r.what, r.verdict) for r in unsafe} == {
+        ("iommu_dma_ops", "intel-untrusted", f"route/{name}", Verdict.KNOWN) for name in ("same-switch", "blocked")
+    }
+
+
+@pytest.mark.parametrize("record", known_backends().values(), ids=lambda record: record.id)
+def test_known_faults_name_what_there_is(record):
+    names = {*load_rules(), *(f"route/{name}" for name in LISTS)}
+    machines = {config.name for config in record.machines}
+    for known in record.known:
+        assert set(known.rules) <= names
+        assert set(known.machines) <= machines
+        assert ": " in known.source
