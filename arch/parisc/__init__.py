@@ -47,12 +47,12 @@ def _config(name: str, facts: str, build: Callable[..., Device], *args: object) 
 
 
 _SHARED = (
-    Known(("DMA-11", "DMA-16"), "ccio-dma.c: ccio_alloc_range, sba_iommu.c: sba_alloc_range",
+    Known(("DMA-11", "DMA-16"), "drivers/parisc/ccio-dma.c: ccio_alloc_range; sba_iommu.c: sba_alloc_range",
           "running out of bus addresses is not an error but a panic"),
     MERGES_UNASKED,
-    Known("DMA-34", "max_mapping_size is NULL",
-          "a mapping that is longer than the allocator's largest unit is not refused: see the backend"),
-    Known("DMA-18", "the I/O page directory",
+    Known("DMA-34", "drivers/parisc/ccio-dma.c: ccio_ops; sba_iommu.c: sba_ops",
+          "without max_mapping_size nobody is told of the allocator's largest unit: see the backend"),
+    Known("DMA-18", "drivers/parisc/ccio-dma.c: ccio_io_pdir_entry; sba_iommu.c: sba_io_pdir_entry",
           "an entry has no permission bits: the direction is ignored, or only chooses hints"),
     Known("DMA-41", "iommu-helpers.h: iommu_fill_pdir",
           "an entry of a list takes a table entry even if its length is 0, so one is written beyond the stream"),

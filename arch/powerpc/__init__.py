@@ -57,7 +57,7 @@ RECORDS = (
             Known("DMA-41", "arch/powerpc/kernel/iommu.c: ppc_iommu_map_sg",
                   "a leading entry of length 0 leaves slot 0 at length 0, where unmap stops: the list leaks",
                   _TABLE),
-            Known("DMA-18", "arch/powerpc/sysdev/dart_iommu.c, platforms/pasemi/iommu.c",
+            Known("DMA-18", "arch/powerpc/sysdev/dart_iommu.c: dart_build; platforms/pasemi/iommu.c: iobmap_build",
                   "entries have no permission bits", ("g5-u3", "g5-u4", "pasemi")),
             Known("DMA-27", "arch/powerpc/platforms/powernv/pci-ioda.c: pnv_pci_ioda_dma_64bit_bypass",
                   "rewrites window 0 to map RAM, for good: a device whose mask is lowered again gets addresses of a "

@@ -264,7 +264,7 @@ class Hangs(Ideal):
 
 def record(ops, **facts):
     def build():
-        machine = Machine("ideal", ram=((0x100000, 64 << 20),), pci_p2pdma=True)
+        machine = Machine("ideal", arch="arm64", ram=((0x100000, 64 << 20),), pci_p2pdma=True)
         return Device("0000:00:01.0", machine, dma_ops=ops())
 
     return BackendRecord(
