@@ -14,7 +14,7 @@ from .machine import Machine
 from .verdict import PERMITTED, UNKNOWN, WARNING, Verdict
 
 _COLOURS = {"BUS_ADDR": "green", "THRU_HOST_BRIDGE": "cyan", "NOT_SUPPORTED": "red", UNKNOWN: "yellow"}
-_KINDS = {
+KINDS = {
     PciType.CONVENTIONAL: "PCI", PciType.ENDPOINT: "Endpoint", PciType.LEGACY_ENDPOINT: "Legacy Endpoint",
     PciType.ROOT_PORT: "Root Port", PciType.UPSTREAM: "Upstream Port", PciType.DOWNSTREAM: "Downstream Port",
     PciType.PCI_BRIDGE: "PCIe-to-PCI Bridge", PciType.PCIE_BRIDGE: "PCI-to-PCIe Bridge",
@@ -61,7 +61,7 @@ def tree_lines(machine: Machine, chosen: Sequence[PciDev], *, everything: bool =
 def _line(function: Function, chosen: bool) -> str:
     words = [click.style(function.name, bold=chosen), f"[{function.ids}]"]
     if function.kind is not None:
-        words.append(_KINDS[function.kind])
+        words.append(KINDS[function.kind])
     elif function.secondary:
         words.append("bridge")
     if label := device_class(function):
