@@ -274,8 +274,8 @@ def _explain_rule(rule: Rule) -> list[str]:
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
 def explain_command(what: str, name: str, seed: int, profile: Literal["quick", "full"]) -> None:
     """Tell what a rule says and where it comes from; run a case again and tell what was seen."""
-    from .execute import run_case
-    from .selection import subject, suggest
+    from .execute import run_named
+    from .selection import suggest
 
     rules = load_rules()
     if ":" not in what:
@@ -298,7 +298,7 @@ def explain_command(what: str, name: str, seed: int, profile: Literal["quick", "
         click.echo("\n".join(_explain_rule(rules[case.what])))
     else:
         click.echo(f"{case.what}: what the core lets arrive (policy), and what happens if it does (mechanism)")
-    outcome = run_case(case, subject(name, case.machine), seed, profile)
+    outcome = run_named(case, name, seed, profile)
     click.echo(f"\nbackend     {record.id}: {record.summary}")
     click.echo(f"machine     {config.name}: {config.facts}")
     if outcome.policy:

@@ -16,7 +16,7 @@ from .axis import run_route
 from .checks import Bench, NotTested, Violation, checks
 from .facts import Subject, kernel_number, parse_fact
 from .rules import Rule, load_rules
-from .selection import Case
+from .selection import Case, SelectionError, subject
 from .verdict import Tally, Verdict
 
 UNSEEN = "known, but not seen here: "       # a known fault that is seen on none of its machines is stale
@@ -98,6 +98,17 @@ def guarded(function: Callable[[], object], subject: Subject) -> tuple[Verdict, 
             return Verdict.FAIL, f"the backend raises {said}"
         return Verdict.BROKEN, said
     return Verdict.PASS, ""
+
+
+def run_named(case: Case, name: str, seed: int, profile: Literal["quick", "full"]) -> Result:
+    """run_case() for the backend asked for by this name; a machine that does not build is the record's fault."""
+    try:
+        found = subject(name, case.machine)
+    except SelectionError:
+        raise
+    except Exception as error:
+        return result(case, Verdict.BROKEN, f"the machine does not build: {type(error).__name__}: {error}")
+    return run_case(case, found, seed, profile)
 
 
 def run_case(case: Case, subject: Subject, seed: int, profile: Literal["quick", "full"]) -> Result:

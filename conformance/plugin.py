@@ -17,9 +17,9 @@ from typing import Any, TextIO
 
 import pytest
 
-from .execute import Result, result, run_case, without_running
+from .execute import Result, result, run_named, without_running
 from .results import Writer
-from .selection import Case, Selection, SelectionError, parse_shard, subject
+from .selection import Case, Selection, SelectionError, parse_shard
 from .verdict import Verdict
 
 RULES = Path(__file__).resolve().parent / "rules"
@@ -78,12 +78,8 @@ class CaseItem(pytest.Item):
         suite = self.config.stash[_SUITE]
         faulthandler.dump_traceback_later(suite.time_limit, exit=True, file=suite.hang_file)
         try:
-            outcome = run_case(
-                self.case,
-                subject(suite.names[self.case.backend], self.case.machine),
-                suite.selection.seed,
-                suite.selection.profile,
-            )
+            selection = suite.selection
+            outcome = run_named(self.case, suite.names[self.case.backend], selection.seed, selection.profile)
         finally:
             faulthandler.cancel_dump_traceback_later()
         self.user_properties.append((KEY, json.dumps(outcome.as_json())))

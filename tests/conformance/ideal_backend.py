@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from dataclasses import replace
 
 from arch import BackendRecord, Known, MachineConfig
 from dma_ops import (
@@ -287,4 +288,6 @@ CRASHES = record(Crashes)
 HANGS = record(Hangs)
 KNOWN = record(ForgetsToUnwind, known=(Known("DMA-13", "here", "forgets to unwind"),))
 STALE = record(Ideal, known=(Known("DMA-13", "nowhere", "does not forget to unwind"),))
+BUILDS_NOT = replace(IDEAL, machines=(MachineConfig("plain", "RAM that ends before it starts",
+                                                    lambda: Device("x", Machine("x", ram=((4096, 0),)))),))
 EMPTY = "not a record"

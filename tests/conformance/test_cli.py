@@ -95,6 +95,14 @@ def test_explain_a_case_of_a_backend_that_is_not_installed():
     assert f"--dma-backend {name} --dma-case DMA-13:forgetstounwind:plain:legacy" in done.output
 
 
+def test_a_machine_that_does_not_build_is_broken():
+    name, says = "py:ideal_backend:BUILDS_NOT", "the machine does not build: ValueError: machine x: RAM range"
+    done = call("run", "-b", name, "-r", "DMA-07", "-n", "0")
+    assert done.exit_code == 1 and f"BROKEN DMA-07 ideal on plain: {says}" in done.output
+    done = call("explain", "DMA-07:ideal:plain:legacy", "-b", name)
+    assert done.exit_code == 1 and f"verdict     broken ({says}" in done.output
+
+
 def test_no_color(tmp_path):
     done = call("run", "-b", IDEAL, "-r", "DMA-07", "-n", "0", NO_COLOR="1")
     assert "\x1b[" not in done.output
