@@ -186,7 +186,10 @@ cdef class VduseDaemon(Walker):
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
         cdef u64 inside = addr & (dev.machine.page_size - 1)
         cdef u64 page
-        cdef int ret = self.domain.iotlb.translate(addr, write, phys, run)
+        cdef int ret
+        if self.domain is None:
+            return WALK_NOT_PRESENT
+        ret = self.domain.iotlb.translate(addr, write, phys, run)
         if ret:
             return ret
         run[0] = min(run[0], dev.machine.page_size - inside)

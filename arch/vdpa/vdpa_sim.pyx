@@ -14,6 +14,7 @@ from dma_ops.device cimport (
     OP_FREE,
     OP_MAP_PAGE,
     OP_UNMAP_PAGE,
+    WALK_NOT_PRESENT,
     Device,
     DmaMapOps,
     Walker,
@@ -34,6 +35,8 @@ cdef class Simulator(Walker):
     cdef VhostIotlb iotlb
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
+        if self.iotlb is None:
+            return WALK_NOT_PRESENT
         return self.iotlb.translate(addr, write, phys, run)
 
 
@@ -52,7 +55,7 @@ cdef class VdpasimDmaOps(DmaMapOps):
     cdef readonly IovaDomain space
     cdef readonly bint corrupted                # the IOVA tree lost its root
 
-    def __init__(self, Machine machine not None, u32 max_iotlb_entries=2048):
+    def __cinit__(self, Machine machine not None, u32 max_iotlb_entries=2048):
         if max_iotlb_entries < 2:
             raise ValueError(f"vdpasim refuses max_iotlb_entries {max_iotlb_entries}: 2 is the least")
         cdef Simulator device = Simulator.__new__(Simulator)

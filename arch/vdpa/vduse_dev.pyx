@@ -41,7 +41,7 @@ cdef class VduseDmaOps(DmaMapOps):
     cdef readonly Machine machine
     cdef readonly VduseIovaDomain domain
 
-    def __init__(self, Machine machine not None, u32 max_iotlb_entries=2048):
+    def __cinit__(self, Machine machine not None, u32 max_iotlb_entries=2048):
         cdef VduseDaemon daemon = VduseDaemon.__new__(VduseDaemon)
         self.machine = machine
         self.filled = OP_MAP_PAGE | OP_UNMAP_PAGE | OP_ALLOC | OP_FREE | OP_MAX_MAPPING_SIZE

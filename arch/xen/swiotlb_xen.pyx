@@ -65,6 +65,8 @@ cdef class XenBus(Walker):
     cdef P2m p2m
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
+        if self.p2m is None:
+            return WALK_NOT_PRESENT
         phys[0] = self.p2m.guest_address(dev.dma_to_phys(addr))
         run[0] = XEN_PAGE_SIZE - (addr & OFFSET)
         return WALK_OK if phys[0] != NONE else WALK_NOT_PRESENT

@@ -2,6 +2,7 @@
 """A third party's extension, outside the tree, compiles against the installed package and calls it from C."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 import textwrap
@@ -50,7 +51,8 @@ def test_extension_outside_the_tree(tmp_path: Path) -> None:
     (tmp_path / "outside.pyx").write_text(textwrap.dedent(SOURCE))
     (tmp_path / "setup.py").write_text(SETUP)
     build = subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=tmp_path,
-                           capture_output=True, text=True, check=False)
+                           capture_output=True, text=True, check=False,
+                           env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
     assert build.returncode == 0, build.stderr
     (module_file,) = tmp_path.glob("outside*.so")
     spec = importlib.util.spec_from_file_location("outside", module_file)
