@@ -210,12 +210,15 @@ cdef class JazzDmaOps(DmaMapOps):
             self.machine.free_pages(page, order)
             return -ENOMEM
         self.machine.sync_for_device(page, size, DMA_BIDIRECTIONAL)
-        cpu_addr[0] = page                      # Linux answers the uncached alias of these pages
+        self.machine.set_uncached(page, size, True)
+        cpu_addr[0] = page                      # stands for the uncached alias of these pages, which Linux answers
         return 0
 
     cdef int free(self, Device dev, size_t size, u64 cpu_addr, dma_addr_t dma_handle,
                   unsigned long attrs) except -9999 nogil:
         self.vdma_free(dma_handle)
+        size = (size + self.machine.page_size - 1) & ~(self.machine.page_size - 1)
+        self.machine.set_uncached(cpu_addr, size, False)
         return self.machine.free_pages(cpu_addr, get_order(size, self.machine.page_shift))
 
     cdef int alloc_pages(self, Device dev, size_t size, dma_addr_t *dma_handle, page_t *page,
