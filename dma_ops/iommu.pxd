@@ -23,6 +23,7 @@ cdef class IommuDomain:
     cdef readonly u64 aperture_end              # inclusive
     cdef readonly bint force_aperture
     cdef readonly Walker walker
+    cdef readonly u64 syncs                     # iotlb_sync calls: flushes of the IOTLB for a range
 
     cdef int map_pages(self, u64 iova, phys_addr_t paddr, size_t pgsize, size_t pgcount, int prot,
                        size_t *mapped) except -9999 nogil

@@ -9,3 +9,4 @@ class IommuDomain:
     aperture_end: int
     force_aperture: bool
     walker: Walker
+    syncs: int
