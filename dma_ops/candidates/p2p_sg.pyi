@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: MIT
+from dma_ops.device import Device
+from scatterlist.core import SgTable
+
+def dma_map_p2p_sg(dev: Device, sgt: SgTable, dir: int, attrs: int = 0) -> int: ...
+def dma_unmap_p2p_sg(dev: Device, sgt: SgTable, dir: int, attrs: int = 0) -> None: ...
