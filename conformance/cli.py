@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 from rich.console import Console
@@ -36,6 +37,9 @@ from .selection import (
 )
 from .topology.cli import topology_command
 from .verdict import Tally
+
+if TYPE_CHECKING:
+    from .candidates import Verdicts
 
 
 class Group(click.Group):
@@ -205,6 +209,43 @@ def backends_command(as_json: bool) -> None:
             record.id, record.proof, "yes" if record.p2pdma else "no", names, record.source[0].split(":")[0]
         )
     console().print(table)
+
+
+@main.command("candidates")
+@click.option("--backend", "-b", "names", multiple=True, metavar="ID", help="Only these backends: ids or globs.")
+@click.option("--verdicts", is_flag=True, help="Each backend's verdict for each route and design, too.")
+@click.option("--all-machines", is_flag=True, help="Verdicts on every machine, not on one of each backend.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def candidates_command(names: tuple[str, ...], verdicts: bool, all_machines: bool, as_json: bool) -> None:
+    """Compare the three designs of 2021 with what Linux has: what each costs, and where a bug would hide."""
+    from . import candidates
+
+    records = [record for _, record in Selection(backends=check_globs(names)).records()]
+    lines, rows = candidates.compare(records, every_machine=all_machines)
+    if as_json:
+        click.echo(json.dumps(candidates.as_json(lines, rows), indent=2, ensure_ascii=False))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("", no_wrap=True)
+    for line in lines:
+        table.add_column(line.id, ratio=1)
+    for question, answers in candidates.screen(lines, len(records)):
+        table.add_row(question, *answers)
+    console().print(table)
+    if verdicts:
+        console().print(_verdict_table(rows))
+
+
+def _verdict_table(rows: Sequence[Verdicts]) -> Table:
+    from .axis import DESIGN_ROUTES
+    from .candidates import cell
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("backend", "machine", "design", *DESIGN_ROUTES):
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        table.add_row(row.backend, row.machine, row.design, *(cell(row.routes[route]) for route in DESIGN_ROUTES))
+    return table
 
 
 def _rule_json(rule: Rule) -> dict[str, Any]:
