@@ -119,7 +119,6 @@ def test_mutations(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200)
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(1000, 1050))
 def test_many_mutations(tmp_path, seed):
-    assert attack(tmp_path / "file", 10_000, seed=1000 + seed)[2]
+    assert attack(tmp_path / "file", 2_000, seed)[2]
