@@ -193,6 +193,15 @@ cdef SgView view_of(scatterlist *sgl, int nents):
     return view
 
 
+cdef int first_of(SgView view, object nents) except -1:
+    """How many entries of a view are passed on: all, or the first nents."""
+    if nents is None:
+        return view.nents
+    if not 0 <= nents <= view.nents:
+        raise ValueError(f"{nents} entries of a list of {view.nents}")
+    return nents
+
+
 cdef int close_view(SgView view) except -1:
     c_free(view.at)
     view.at = NULL
@@ -521,6 +530,7 @@ cdef class WrappedOps(PyDmaMapOps):
     """WrappedOps(inner): another backend, with the members replaced that a subclass defines (see PyDmaMapOps).
 
     inner_<member>() calls the inner backend's; it answers as in C: counts, -errno, all ones for DMA_MAPPING_ERROR.
+    Those of a list take nents, to pass on only the first entries.
     p2pdma = True or False overrides the inner backend's DMA_F_PCI_P2PDMA_SUPPORTED.
     """
 
@@ -575,11 +585,11 @@ cdef class WrappedOps(PyDmaMapOps):
     def inner_unmap_page(self, Device dev not None, u64 addr, size_t size, int dir, unsigned long attrs=0):
         self._inner().unmap_page(dev, addr, size, dir, attrs)
 
-    def inner_map_sg(self, Device dev not None, SgView sg not None, int dir, unsigned long attrs=0):
-        return self._inner().map_sg(dev, sg.entry(0), sg.nents, dir, attrs)
+    def inner_map_sg(self, Device dev not None, SgView sg not None, int dir, unsigned long attrs=0, nents=None):
+        return self._inner().map_sg(dev, sg.entry(0), first_of(sg, nents), dir, attrs)
 
-    def inner_unmap_sg(self, Device dev not None, SgView sg not None, int dir, unsigned long attrs=0):
-        self._inner().unmap_sg(dev, sg.entry(0), sg.nents, dir, attrs)
+    def inner_unmap_sg(self, Device dev not None, SgView sg not None, int dir, unsigned long attrs=0, nents=None):
+        self._inner().unmap_sg(dev, sg.entry(0), first_of(sg, nents), dir, attrs)
 
     def inner_map_resource(self, Device dev not None, u64 phys, size_t size, int dir, unsigned long attrs=0):
         return self._inner().map_resource(dev, phys, size, dir, attrs)
@@ -593,11 +603,11 @@ cdef class WrappedOps(PyDmaMapOps):
     def inner_sync_single_for_device(self, Device dev not None, u64 addr, size_t size, int dir):
         self._inner().sync_single_for_device(dev, addr, size, dir)
 
-    def inner_sync_sg_for_cpu(self, Device dev not None, SgView sg not None, int dir):
-        self._inner().sync_sg_for_cpu(dev, sg.entry(0), sg.nents, dir)
+    def inner_sync_sg_for_cpu(self, Device dev not None, SgView sg not None, int dir, nents=None):
+        self._inner().sync_sg_for_cpu(dev, sg.entry(0), first_of(sg, nents), dir)
 
-    def inner_sync_sg_for_device(self, Device dev not None, SgView sg not None, int dir):
-        self._inner().sync_sg_for_device(dev, sg.entry(0), sg.nents, dir)
+    def inner_sync_sg_for_device(self, Device dev not None, SgView sg not None, int dir, nents=None):
+        self._inner().sync_sg_for_device(dev, sg.entry(0), first_of(sg, nents), dir)
 
     def inner_dma_supported(self, Device dev not None, u64 mask):
         return bool(self._inner().dma_supported(dev, mask))
