@@ -92,6 +92,9 @@ RECORDS = (
             Known("DMA-14", "drivers/iommu/dma-iommu.c: __invalidate_sg",
                   "a failed map of a list that was mapped before: entries behind the failing one get the stale dma "
                   "address added to their offset and the stale dma length for their own"),
+            Known("DMA-21", "drivers/iommu/dma-iommu.c: iommu_dma_map_page",
+                  "zeroes a FROM_DEVICE mapping's bounce buffer: what the device does not write comes back as zeros",
+                  UNTRUSTED),
             Known("DMA-30", "drivers/iommu/dma-iommu.c: iommu_dma_alloc_remap",
                   "gathered pages get a vmalloc address, which is aligned to a page and no more"),
             Known("DMA-36", "kernel/dma/swiotlb.c: swiotlb_do_find_slots",

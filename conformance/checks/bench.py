@@ -26,6 +26,7 @@ DIRECTIONS = (DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE)
 GUARD = 192                             # bytes before and after a buffer that nothing may change: three cache lines
 Row = tuple[int, int, int]              # (page, offset, length) of an entry
 Segment = tuple[int, int, int]          # (dma_address, dma_length, dma_flags)
+PREFETCHING = ("arm", "arm64")          # whose CPUs load lines that no instruction asked for
 SG_DMA_BUS_ADDRESS = 1                  # include/linux/scatterlist.h, Linux 6.1
 
 
@@ -314,14 +315,27 @@ class Bench:
         return out
 
     def write(self, segments: Iterable[Segment], raw: bytes) -> None:
-        """Let the device write raw over the segments. A fault is a violation."""
+        """Let the device write raw over the segments. A fault is a violation. A CPU that fetches ahead may have
+        taken the lines into its cache meanwhile, so it has."""
         at = 0
         for address, length, _ in segments:
+            self._prefetch(address, length)
             try:
                 self.device.dma_write(address, raw[at : at + length])
             except DmaFault as fault:
                 raise Violation(f"the device cannot write what is mapped: {fault}") from None
             at += length
+
+    def _prefetch(self, address: int, length: int) -> None:
+        if self.machine.arch not in PREFETCHING or self.device.dma_coherent:
+            return
+        end = address + length
+        while address < end:
+            n = min(end - address, self.page - address % self.page)
+            phys = self.reach(address)
+            if phys is not None:
+                self.machine.cpu_read(phys, n)
+            address += n
 
     def cpu(self, lot: Lot) -> bytes:
         """What the CPU reads in the entries, one after another."""

@@ -155,12 +155,18 @@ def coherent_mask_follows(b: Bench) -> None:
 
 @check
 def max_mapping_size_is_possible(b: Bench) -> None:
-    """A single mapping of dma_max_mapping_size() bytes succeeds."""
-    size = dma_ops.dma_max_mapping_size(b.device)
-    if size > 1 << 26:
-        raise NotTested(f"dma_max_mapping_size() is {size} bytes, more than the bench has")
-    segments = [(dma_ops.dma_map_page(b.device, b.start("high"), 0, size, DMA_BIDIRECTIONAL), size, 0)]
-    unmap_page(b, segments)
+    """A single mapping of dma_max_mapping_size() bytes succeeds; with a min_align_mask at any offset below it."""
+    for mask in (0, 0xFFF) if b.device.has_dma_parms else (0,):
+        trial = b.fresh()
+        if mask:
+            dma_ops.dma_set_min_align_mask(trial.device, mask)
+        size = dma_ops.dma_max_mapping_size(trial.device)
+        if size > 1 << 26:
+            raise NotTested(f"dma_max_mapping_size() is {size} bytes, more than the bench has")
+        offset = 0x800 if mask else 0
+        start = trial.start("high")
+        segments = [(dma_ops.dma_map_page(trial.device, start, offset, size, DMA_BIDIRECTIONAL), size, 0)]
+        unmap_page(trial, segments)
 
 
 @check

@@ -91,6 +91,7 @@ def unmap_page_releases_all(b: Bench) -> None:
         lot = b.lot([(b.frames(3, contiguous=True)[0], offset, size)])
         beside = b.lot("one")
         neighbour = map_page(b, beside)
+        alone = b.counters()
         segments = map_page(b, lot)
         b.expect_read(segments, lot, f"dma_map_page of {size} bytes at offset {offset}: the device reads other bytes")
         raw = b.random.randbytes(size)
@@ -101,6 +102,7 @@ def unmap_page_releases_all(b: Bench) -> None:
         b.ops.flush()
         b.expect_gone(segments, f"after dma_unmap_page of {size} bytes at offset {offset}")
         b.expect_read(neighbour, beside, "after another mapping's dma_unmap_page the device reads other bytes")
+        b.expect_counters(alone, f"after dma_unmap_page of {size} bytes at offset {offset} beside another mapping")
         unmap_page(b, neighbour)
         b.expect_counters(before, f"after dma_unmap_page of {size} bytes at offset {offset}")
 
@@ -114,12 +116,14 @@ def unmap_sg_of_merged_lists(b: Bench) -> None:
         lot = trial.lot(shape)
         beside = trial.lot("one")
         neighbour = map_page(trial, beside)
+        alone = trial.counters()
         sgt = trial.table(lot)
         segments = trial.map(sgt, DMA_TO_DEVICE)
         trial.unmap(sgt, DMA_TO_DEVICE)
         trial.ops.flush()
         trial.expect_gone(segments, f"after dma_unmap_sg ({shape})")
         trial.expect_read(neighbour, beside, "after another list's dma_unmap_sg the device reads other bytes")
+        trial.expect_counters(alone, f"after dma_unmap_sg beside another mapping ({shape})")
         unmap_page(trial, neighbour)
         trial.expect_counters(before, f"after dma_unmap_sg ({shape})")
 
@@ -150,3 +154,21 @@ def ownership_moves(b: Bench) -> None:
                 unmap_page(trial, segments, direction)
             trial.ops.flush()
             trial.expect_gone(segments, f"after unmap and flush ({shape})")
+
+
+@check
+def unwritten_bytes_stay(b: Bench) -> None:
+    """What the device does not write of a FROM_DEVICE mapping is afterwards as it was, not what another left there."""
+    for shape in ("one", "crossing"):
+        trial = b.fresh()
+        lot = trial.lot(shape)
+        lot.rows, lot.data = lot.rows[:1], lot.data[:1]
+        unmap_page(trial, map_page(trial, lot, DMA_BIDIRECTIONAL))      # so that memory has what the CPU's cache had
+        segments = map_page(trial, lot, DMA_FROM_DEVICE)
+        address, length, _ = segments[0]
+        raw = trial.random.randbytes(length // 4)
+        trial.write([(address + length // 4, len(raw), 0)], raw)
+        unmap_page(trial, segments, DMA_FROM_DEVICE)
+        old = lot.content
+        meant = old[: length // 4] + raw + old[length // 4 + len(raw) :]
+        trial.same(trial.cpu(lot), meant, f"bytes that the device did not write have changed ({shape})")
