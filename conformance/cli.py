@@ -23,6 +23,7 @@ from .plugin import TIME_LIMIT
 from .results import ResultsError, project_version, read
 from .rules import Rule, RuleError, load_rules
 from .runner import RunError, run
+from .saboteurs.cli import selftest_command
 from .selection import (
     APIS,
     Case,
@@ -120,6 +121,9 @@ def _run(selection: Selection, out: Path | None, workers: str, *, time_limit: in
     if out is not None:
         console().print(f"results: {out / 'results.jsonl'}", soft_wrap=True)
     sys.exit(0 if reports.is_good(report) else 1)
+
+
+main.add_command(selftest_command)
 
 
 @main.command("report")

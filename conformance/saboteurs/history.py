@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: MIT
+"""Bugs that Linux once had, put back in; those that cannot be are in history.toml, with the reason.
+
+commit is Linux's fix. What is broken is done around the model, which has the fix: by another answer, other limits in
+force during the call, or bytes put back.
+"""
+
+from __future__ import annotations
+
+from dma_ops import DMA_ATTR_SKIP_CPU_SYNC, DMA_FROM_DEVICE, Device, DmaMapOps
+from dma_ops.pyops import SgView
+
+from .base import Broken, is_error, planted_in
+from .limits import U64, Believes, allocated, pretending
+
+FORCE = "dma_direct/x86_64-force"
+
+
+# -- bounce buffers --------------------------------------------------------------------------------------------
+
+@planted_in(FORCE, breaks=("DMA-16",), name="hb-10-failed-bounce-is-an-address", bug="HB-10", commit="7e8702334841")
+class FailedBounceIsAnAddress(Broken):
+    """map_sg tests the translated address: a bounce buffer that was not to be had looks like a mapping."""
+
+    def map_sg(self, dev: Device, sg: SgView, dir: int, attrs: int) -> int:
+        count: int = self.inner_map_sg(dev, sg, dir, attrs)
+        if count >= 0:
+            return count
+        for entry in sg:
+            entry.dma_address, entry.dma_length = 0, entry.length
+        return len(sg)
+
+
+class Bounced(Broken):
+    """Base: knows the original of each mapping."""
+
+    def __init__(self, inner: DmaMapOps) -> None:
+        super().__init__(inner)
+        self.live: dict[int, tuple[int, int]] = {}
+
+    def map_page(self, dev: Device, page: int, offset: int, size: int, dir: int, attrs: int) -> int:
+        addr: int = self.inner_map_page(dev, page, offset, size, dir, attrs)
+        if not is_error(dev, addr):
+            self.live[addr] = page + offset, size
+        return addr
+
+    def unmap_page(self, dev: Device, addr: int, size: int, dir: int, attrs: int) -> None:
+        self.live.pop(addr, None)
+        self.inner_unmap_page(dev, addr, size, dir, attrs)
+
+
+@planted_in(FORCE, breaks=("DMA-13",), name="hb-16-slot-beyond-the-mask-kept", bug="HB-16", commit="fba99fa38b02")
+class SlotBeyondTheMaskKept(Broken):
+    """A slot that the device does not reach is not given back."""
+
+    def map_sg(self, dev: Device, sg: SgView, dir: int, attrs: int) -> int:
+        count: int = self.inner_map_sg(dev, sg, dir, attrs)
+        if count < 0 and sg[0].length:
+            with pretending(dev, dma_mask=U64):
+                self.inner_map_page(dev, sg[0].page, sg[0].offset, min(sg[0].length, 512), dir, attrs)
+        return count
+
+
+@planted_in(FORCE, "dma_direct/arm64-restricted", breaks=("DMA-21",), name="hb-19-stale-slot", bug="HB-19",
+            commit="ddbd89deb7d3")
+class StaleSlot(Broken):
+    """A slot is not filled from the original of a FROM_DEVICE mapping: what the device leaves out is stale."""
+
+    def map_page(self, dev: Device, page: int, offset: int, size: int, dir: int, attrs: int) -> int:
+        addr: int = self.inner_map_page(dev, page, offset, size, dir, attrs)
+        if not is_error(dev, addr) and dir == DMA_FROM_DEVICE:
+            dev.dma_write(addr, b"\xaa" * size)
+        return addr
+
+
+@planted_in(FORCE, "dma_direct/x86_64-bounce", breaks=("DMA-34",), name="hb-20-max-ignores-min-align", bug="HB-20",
+            commit="82806744fd7d")
+class MaxIgnoresMinAlign(Broken):
+    """dma_max_mapping_size() does not subtract what min_align_mask takes."""
+
+    def max_mapping_size(self, dev: Device) -> int:
+        with pretending(dev, min_align_mask=0):
+            return int(self.inner_max_mapping_size(dev))
+
+
+@planted_in(FORCE, breaks=("DMA-36",), name="hb-25-offset-within-the-slot-only", bug="HB-25", commit="af133562d5af")
+class OffsetWithinTheSlotOnly(Broken):
+    """Of the bits of min_align_mask only those below the slot's size are kept."""
+
+    def map_page(self, dev: Device, page: int, offset: int, size: int, dir: int, attrs: int) -> int:
+        with pretending(dev, min_align_mask=dev.min_align_mask & 0x7FF):
+            return int(self.inner_map_page(dev, page, offset, size, dir, attrs))
+
+
+@planted_in(FORCE, "dma_direct/x86_64-bounce", breaks=("DMA-04", "DMA-20"), name="hb-26-sync-sg-of-the-original",
+            bug="HB-26", commit="449fa54d6815")
+class SyncSgOfTheOriginal(Broken):
+    """sync_sg looks for the bounce buffer at the page's address, and never finds it."""
+
+    def sync_sg_for_cpu(self, dev: Device, sg: SgView, dir: int) -> None:
+        pass
+
+    def sync_sg_for_device(self, dev: Device, sg: SgView, dir: int) -> None:
+        pass
+
+
+@planted_in("iommu_dma_ops/intel-untrusted", breaks=("DMA-04", "DMA-20"), name="hb-36-sync-sg-of-the-original",
+            bug="HB-36", commit="08ae5d4a1ae9")
+class IommuSyncSgOfTheOriginal(SyncSgOfTheOriginal):
+    """sync_sg tests whether the original is a bounce slot, which it never is."""
+
+
+# -- iommu-dma and its allocator -------------------------------------------------------------------------------
+
+@planted_in("iommu_dma_ops/smmuv3-noncoherent", breaks=("DMA-21", "DMA-37"),
+            name="hb-33-skip-sync-inverted", bug="HB-33", commit="1b961423158c")
+class SkipSyncInverted(Broken):
+    """unmap_sg syncs only if it is asked not to."""
+
+    def unmap_sg(self, dev: Device, sg: SgView, dir: int, attrs: int) -> None:
+        self.inner_unmap_sg(dev, sg, dir, attrs ^ DMA_ATTR_SKIP_CPU_SYNC)
+
+
+@planted_in("iommu_dma_ops/intel", "iommu_dma_ops/smmuv3", breaks=("DMA-16",), name="hb-34-errno-is-a-size",
+            bug="HB-34", commit="a3884774d731")
+class ErrnoIsASize(FailedBounceIsAnAddress):
+    """iommu_map_sg's errno, compared with a size without a sign, counts as success."""
+
+
+@planted_in("iommu_dma_ops/intel", "iommu_dma_ops/amd", breaks=("DMA-02",), name="hb-41-range-not-inserted",
+            bug="HB-41", commit="a15a519ed6e5")
+class RangeNotInserted(Bounced):
+    """A range is handed out without being noted, so that the next caller gets it too."""
+
+    def map_page(self, dev: Device, page: int, offset: int, size: int, dir: int, attrs: int) -> int:
+        for addr, (_, length) in list(self.live.items())[-1:]:
+            self.inner_unmap_page(dev, addr, length, dir, attrs)
+        return super().map_page(dev, page, offset, size, dir, attrs)
+
+    def unmap_page(self, dev: Device, addr: int, size: int, dir: int, attrs: int) -> None:
+        if list(self.live)[-1:] == [addr]:
+            self.inner_unmap_page(dev, addr, size, dir, attrs)
+        self.live.pop(addr, None)
+
+
+# -- the architectures -----------------------------------------------------------------------------------------
+
+@planted_in("sbus_iommu_dma_gflush_ops/ss20", "sbus_iommu_dma_pflush_ops/ss5", "iounit_dma_ops/sparcserver1000",
+            breaks=("DMA-06", "DMA-07"), name="hb-55-offset-not-added", bug="HB-55", commit="dbc1333a3477")
+class OffsetNotAdded(Broken):
+    """The segments of a list begin at their pages."""
+
+    def map_sg(self, dev: Device, sg: SgView, dir: int, attrs: int) -> int:
+        count: int = self.inner_map_sg(dev, sg, dir, attrs)
+        for i in range(max(count, 0)):
+            sg[i].dma_address &= ~(dev.machine.page_size - 1)
+        return count
+
+
+@planted_in("sun4u_dma_ops/psycho", "sun4v_dma_ops/t2000", breaks=("DMA-31",), name="hb-57-absolute-index", bug="HB-57",
+            commit="012d64ff68f3")
+class AbsoluteIndex(Broken):
+    """free_consistent clears bits beyond the arena's bitmap: the range stays taken, the pages go back."""
+
+    def free(self, dev: Device, size: int, cpu_addr: int, addr: int, attrs: int) -> None:
+        dev.machine.free_ram(cpu_addr)
+
+
+@planted_in("gart_dma_ops/opteron-force", breaks=("DMA-05",), name="hb-61-whole-entries-copied", bug="HB-61",
+            commit="e88a39dee10d")
+class WholeEntriesCopied(Broken):
+    """Merging copies whole entries, the CPU's side too, to the output's place."""
+
+    def map_sg(self, dev: Device, sg: SgView, dir: int, attrs: int) -> int:
+        count: int = self.inner_map_sg(dev, sg, dir, attrs)
+        if 1 < count < len(sg):
+            last = sg[len(sg) - 1]
+            sg[count - 1].page, sg[count - 1].offset, sg[count - 1].length = last.page, last.offset, last.length
+        return count
+
+
+@planted_in("gart_dma_ops/opteron-force", breaks=("DMA-16",), name="hb-63-unwind-by-nents", bug="HB-63",
+            commit="5336940dd8b1")
+class UnwindByNents(Broken):
+    """The unwind takes the old dma fields of all entries for its own."""
+
+    def __init__(self, inner: DmaMapOps) -> None:
+        super().__init__(inner)
+        self.stale: list[tuple[int, int]] = []
+
+    def map_sg(self, dev: Device, sg: SgView, dir: int, attrs: int) -> int:
+        count: int = self.inner_map_sg(dev, sg, dir, attrs)
+        if count > 0:
+            self.stale = [(sg[i].dma_address, sg[i].dma_length) for i in range(count)]
+        else:
+            while self.stale:
+                self.inner_unmap_page(dev, *self.stale.pop(), dir, attrs)
+        return count
+
+    def unmap_sg(self, dev: Device, sg: SgView, dir: int, attrs: int) -> None:
+        self.stale = []
+        self.inner_unmap_sg(dev, sg, dir, attrs)
+
+
+@planted_in("dma_iommu_ops/powernv", breaks=("DMA-08",), name="hb-66-max-seg-ignored",
+            bug="HB-66", commit="740c3ce66700")
+class MaxSegIgnored(Believes):
+    """Neighbours are joined whatever max_seg_size says."""
+
+    def believed(self, dev: Device) -> dict[str, int]:
+        return {"max_segment_size": (1 << 32) - 1}
+
+
+@planted_in("dma_iommu_ops/pseries", breaks=("DMA-30",), name="hb-69-aligned-to-iommu-pages", bug="HB-69",
+            commit="59cc84c802eb")
+class AlignedToIommuPages(Broken):
+    """Coherent memory is aligned to pages of the IOMMU, which are smaller than the CPU's."""
+
+    def alloc(self, dev: Device, size: int, attrs: int) -> tuple[int, int]:
+        cpu, handle = allocated(self.inner_alloc(dev, size + 0x1000, attrs))
+        return cpu + 0x1000, handle + 0x1000
+
+    def free(self, dev: Device, size: int, cpu_addr: int, addr: int, attrs: int) -> None:
+        self.inner_free(dev, size + 0x1000, cpu_addr - 0x1000, addr - 0x1000, attrs)
+
+
+@planted_in("xen_grant_dma_ops/hvm", breaks=("DMA-02",), name="hb-78-pages-without-the-offset", bug="HB-78",
+            commit="e433715b1165")
+class PagesWithoutTheOffset(Broken):
+    """The number of grants ignores the offset in the page."""
+
+    def map_page(self, dev: Device, page: int, offset: int, size: int, dir: int, attrs: int) -> int:
+        room = dev.machine.page_size - offset % dev.machine.page_size
+        return int(self.inner_map_page(dev, page, offset, min(size, room), dir, attrs))
