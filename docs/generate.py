@@ -109,7 +109,7 @@ def backend(record: BackendRecord) -> Iterator[str]:
         yield from table(
             ("known fault", "in Linux", "what happens", "on"),
             (
-                (one.rule, plain(one.source), plain(one.what), ", ".join(one.machines) or "all")
+                (", ".join(one.rules), plain(one.source), plain(one.what), ", ".join(one.machines) or "all")
                 for one in record.known
             ),
         )

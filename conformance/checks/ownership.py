@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import dma_ops
 from dma_ops import DMA_ATTR_SKIP_CPU_SYNC, DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DMA_TO_DEVICE, DmaFault, KernelBug
@@ -52,11 +53,9 @@ def directions_are_permissions(b: Bench) -> None:
         for shape in ("one", "crossing", "joinable", "tiny"):
             trial = b.fresh()
             lot = trial.lot(shape)
-            maps: dict[str, Callable[[], list[Segment]]] = {
-                "dma_map_page": lambda t=trial, x=lot, d=direction: map_page(t, x, d)
-            }
+            maps: dict[str, Callable[[], list[Segment]]] = {"dma_map_page": partial(map_page, trial, lot, direction)}
             if trial.subject.has("map_sg"):
-                maps["dma_map_sg"] = lambda t=trial, x=lot, d=direction: t.map(t.table(x), d)
+                maps["dma_map_sg"] = partial(trial.map, trial.table(lot), direction)
             for name, call in maps.items():
                 for address, length, _ in call():
                     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dma_ops
 from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DMA_TO_DEVICE
+from scatterlist import SgTable
 
 from . import check
 from .bench import SHAPES, Bench, Lot, Segment, Violation
@@ -26,7 +27,7 @@ def maps_pair_with_unmaps(b: Bench) -> None:
     """Many mappings of both kinds, undone in random order: those that live stay right, and nothing is left."""
     for _ in range(b.rounds):
         before = b.counters()
-        live: list[tuple[Lot, list[Segment], object]] = []
+        live: list[tuple[Lot, list[Segment], SgTable | None]] = []
         for shape in ("one", "joinable", "one", "odd", "touching", "one", "adjacent"):
             lot = b.lot(shape)
             if shape == "one" or not b.subject.has("map_sg"):
