@@ -40,6 +40,7 @@ class Device:
     untrusted: bool
     dma_ops_bypass: bool
     dma_skip_sync: bool
+    pci_32bit_workaround: bool
     def __init__(
         self,
         name: str,

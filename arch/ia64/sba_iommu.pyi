@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 from dma_ops import DmaMapOps, Machine
 
+from .ioc import PAGE_SHIFTS as PAGE_SHIFTS
 from .ioc import Ioc
 
 class SbaOps(DmaMapOps):

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""C only: see gather.pxd."""
