@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -83,15 +84,21 @@ def cell(tally: Tally) -> Cell:
 
 
 def route_cell(results: Sequence[Result]) -> Cell:
-    """policy / mechanism, or the mechanism alone where the policy lets P2P memory arrive."""
+    """policy / mechanism, or the mechanism alone where the policy lets P2P memory arrive.
+
+    The word is what most machines show; those that map silently to the wrong place are counted beside it.
+    """
     if not results:
         return Cell("–", ROUTE_STYLES["–"])
     if any(not result.mechanism for result in results):
         return cell(Tally(result.verdict for result in results))
-    mechanism = min((result.mechanism for result in results), key=_MECHANISMS.index)
-    word = "–" if mechanism == "absent" else mechanism
+    counts = Counter(result.mechanism for result in results if result.mechanism != "absent")
+    word = max(counts, key=lambda name: (counts[name], -_MECHANISMS.index(name))) if counts else "–"
+    style = "unsafe" if counts["unsafe"] else word
+    if counts["unsafe"] and word != "unsafe":
+        word = f"{word}, unsafe {counts['unsafe']}/{len(results)}"
     if results[0].policy == "supported":
-        return Cell(word, ROUTE_STYLES[word])
+        return Cell(word, ROUTE_STYLES[style])
     return Cell(f"refused / {word}", ROUTE_STYLES["refused"])
 
 
