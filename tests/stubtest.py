@@ -28,5 +28,5 @@ def extension_modules() -> list[str]:
 if __name__ == "__main__":
     modules = sys.argv[1:] or extension_modules()
     print(f"stubtest over {len(modules)} modules")
-    sys.exit(subprocess.call([sys.executable, "-m", "mypy.stubtest", "--concise", "--ignore-disjoint-bases",
+    sys.exit(subprocess.call([sys.executable, "-P", "-m", "mypy.stubtest", "--concise", "--ignore-disjoint-bases",
                               "--ignore-unused-allowlist", "--allowlist", ALLOWED, *modules]))
