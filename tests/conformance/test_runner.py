@@ -25,7 +25,7 @@ def lines(path):
 def call(out, *words):
     """The command line in a process of its own, as a user has it: its exit status."""
     done = subprocess.run(
-        [sys.executable, "-m", "conformance", "run", *words, "--out", str(out)],
+        [sys.executable, "-P", "-m", "conformance", "run", *words, "--out", str(out)],
         check=False, capture_output=True, timeout=100,
     )
     return done.returncode
