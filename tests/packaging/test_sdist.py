@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What a user downloads: the sdist holds every source that a build without the repository needs."""
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,8 +17,11 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     pytest.importorskip("setuptools", reason="needs setuptools to make an sdist")
     pytest.importorskip("Cython", reason="needs Cython to make an sdist")
     out = tmp_path_factory.mktemp("sdist")
+    tree = out / "tree"         # a copy: other workers do the same, and setuptools writes beside its sources
+    unwanted = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "*.so", "__pycache__")
+    shutil.copytree(ROOT, tree, ignore=unwanted)
     code = f"import setuptools.build_meta as b; b.build_sdist({str(out)!r})"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], cwd=tree, check=True, capture_output=True)
     (archive,) = out.glob("*.tar.gz")
     with tarfile.open(archive) as tar:
         return {member.name.split("/", 1)[1] for member in tar.getmembers() if "/" in member.name}
