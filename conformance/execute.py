@@ -45,8 +45,18 @@ class Result:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Result:
+        """Raises TypeError, ValueError, KeyError for a line that is no case."""
         row = {key: value for key, value in row.items() if key != "type"}
-        return cls(**{**row, "verdict": Verdict(row["verdict"])})
+        if not all(isinstance(value, str) for value in row.values()):
+            raise ValueError("a value of the case is not a text")
+        if row["case"] != f"{row['what']}:{row['backend']}:{row['machine']}:{row['api']}":
+            raise ValueError(f"the case {row['case']} is another one by its parts")
+        if row["kind"] != ("route" if row["what"].startswith("route/") else "rule"):
+            raise ValueError(f"the case {row['case']} is no {row['kind']}")
+        verdict = Verdict(row["verdict"])
+        if verdict is Verdict.WAIVED:
+            raise ValueError("a waiver is never a result: it is applied when results are read")
+        return cls(**{**row, "verdict": verdict})
 
 
 def result(case: Case, verdict: Verdict, detail: str = "", check: str = "", **route: str) -> Result:

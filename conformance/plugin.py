@@ -12,14 +12,15 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
 
 from .execute import Result, result, run_named, without_running
-from .results import Writer
-from .selection import Case, Selection, SelectionError, parse_shard
+from .results import Writer, header
+from .selection import Case, Selection, SelectionError, in_shard, parse_shard
 from .verdict import Verdict
 
 RULES = Path(__file__).resolve().parent / "rules"
@@ -49,15 +50,17 @@ def selection_of(config: pytest.Config) -> Selection:
     )
 
 
-def cases_of(config: pytest.Config) -> list[Case]:
-    """The selected cases. Raises SelectionError, also if there are none."""
+def plan_of(config: pytest.Config) -> list[Case]:
+    """The selected cases of all shards. Raises SelectionError, also if this shard has none of them."""
     selection = selection_of(config)
-    names = {record.id for _, record in selection.records()}
     only = {Case.parse(text).id for text in config.getoption("dma_case")}
-    cases = [case for case in selection.cases() if case.backend in names and (not only or case.id in only)]
-    if not cases:
+    plan = [case for case in replace(selection, shard=(1, 1)).cases() if not only or case.id in only]
+    lost = only - {case.id for case in plan}
+    if lost:
+        raise SelectionError(f"the selection has no case {min(lost)}")
+    if not any(in_shard(case.id, selection.shard) for case in plan):
         raise SelectionError("no case is selected")
-    return cases
+    return plan
 
 
 class CaseFile(pytest.File):
@@ -107,7 +110,8 @@ class Suite:
 
     def __init__(self, config: pytest.Config) -> None:
         self.selection = selection_of(config)
-        self.cases = cases_of(config)
+        self.plan = plan_of(config)
+        self.cases = [case for case in self.plan if in_shard(case.id, self.selection.shard)]
         self.names = {record.id: name for name, record in self.selection.records()}
         self.time_limit: int = config.getoption("dma_time_limit")
         self.is_worker = hasattr(config, "workerinput")
@@ -133,7 +137,7 @@ class Suite:
         if self.out is not None:
             self.out.mkdir(parents=True, exist_ok=True)
             self.stream = (self.out / "results.jsonl").open("w", encoding="utf-8")
-        self.writer = Writer(self.stream, self.selection, [case.id for case in self.cases])
+        self.writer = Writer(self.stream, header(self.selection, self.plan), [case.id for case in self.cases])
         for case in self.cases:
             known = without_running(case)
             if known is not None:

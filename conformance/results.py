@@ -2,15 +2,18 @@
 """results.jsonl: a header, one line per case in the order of the cases, a footer. A file without its footer was cut.
 
 Everything in it follows from the seed and the selection: no times, no number of workers. How long each case took is
-in timings.json beside it.
+in timings.json beside it. The header tells the plan of the whole run, of which a file may be a shard; the footer has
+the hash of all that precedes it. So a file that was cut, that lost a line, or that was edited is never taken for the
+run that it was.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,10 +21,10 @@ from typing import IO, Any
 
 from .execute import UNSEEN, Result
 from .rules import fingerprint
-from .selection import Selection
+from .selection import Case, Selection, in_shard
 from .verdict import Tally, Verdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class ResultsError(ValueError):
@@ -35,9 +38,18 @@ def project_version() -> str:
         return "unknown"
 
 
-def header(selection: Selection) -> dict[str, Any]:
-    """What the run was: enough to repeat it, and to tell whether two runs can be compared."""
+def digest_of(ids: Iterable[str]) -> str:
+    """The hash of a plan: of the ids of its cases, in order."""
+    return hashlib.sha256("".join(f"{one}\n" for one in ids).encode()).hexdigest()
+
+
+def header(selection: Selection, plan: Sequence[Case]) -> dict[str, Any]:
+    """What the run was: enough to repeat it, and to tell whether two runs can be compared. plan: the cases of all
+    shards."""
     rules = selection.chosen_rules()
+    machines: dict[str, dict[str, None]] = {}
+    for case in plan:
+        machines.setdefault(case.backend, {})[case.machine] = None
     return {
         "type": "header",
         "schema": SCHEMA_VERSION,
@@ -48,9 +60,12 @@ def header(selection: Selection) -> dict[str, Any]:
         "profile": selection.profile,
         "shard": list(selection.shard),
         "backends": {record.id: record.proof for _, record in selection.records()},
+        "machines": {name: list(found) for name, found in machines.items()},
         "rules": [rule.id for rule in rules],
         "rules_hash": fingerprint(rules),
-        "apis": ["legacy"],
+        "routes": list(dict.fromkeys(case.what for case in plan if case.route)),
+        "apis": list(dict.fromkeys(case.api for case in plan)),
+        "plan": {"cases": len(plan), "sha256": digest_of(case.id for case in plan)},
     }
 
 
@@ -67,7 +82,8 @@ def stale_knowns(results: Iterable[Result]) -> list[str]:
     return sorted(f"{backend} {rule}" for backend, rule in claimed - shown)
 
 
-def footer(results: list[Result], selection: Selection) -> dict[str, Any]:
+def footer(results: Sequence[Result], head: dict[str, Any], sha256: str) -> dict[str, Any]:
+    """sha256: of all bytes before the footer's line."""
     tally = Tally(result.verdict for result in results)
     row: dict[str, Any] = {
         "type": "footer",
@@ -75,9 +91,15 @@ def footer(results: list[Result], selection: Selection) -> dict[str, Any]:
         "cases": len(results),
         "counts": {verdict.value: tally[verdict] for verdict in tally},
     }
-    if selection.shard == (1, 1):
+    if head["shard"] == [1, 1]:
         row["stale_knowns"] = stale_knowns(results)
-    return row
+    return {**row, "sha256": sha256}
+
+
+def document(head: dict[str, Any], results: Sequence[Result]) -> str:
+    """A whole results.jsonl."""
+    body = dump(head) + "".join(dump(result.as_json()) for result in results)
+    return body + dump(footer(results, head, hashlib.sha256(body.encode()).hexdigest()))
 
 
 def dump(row: dict[str, Any]) -> str:
@@ -87,17 +109,20 @@ def dump(row: dict[str, Any]) -> str:
 class Writer:
     """Writes the file while the run goes on: results come in any order and leave in that of the cases."""
 
-    def __init__(self, stream: IO[str] | None, selection: Selection, order: list[str]) -> None:
-        self.selection = selection
+    def __init__(self, stream: IO[str] | None, head: dict[str, Any], order: list[str]) -> None:
+        self.head = head
         self.order = order
         self.results: dict[str, Result] = {}
         self._stream = stream
         self._next = 0
-        self._put(header(selection))
+        self._sum = hashlib.sha256()
+        self._put(head)
 
     def _put(self, row: dict[str, Any]) -> None:
+        line = dump(row)
+        self._sum.update(line.encode())
         if self._stream is not None:
-            self._stream.write(dump(row))
+            self._stream.write(line)
             self._stream.flush()
 
     def add(self, result: Result) -> None:
@@ -113,11 +138,7 @@ class Writer:
     def close(self) -> None:
         """Write the footer, if every case has a result."""
         if not self.missing:
-            self._put(footer(self.ordered, self.selection))
-
-    @property
-    def ordered(self) -> list[Result]:
-        return [self.results[case] for case in self.order if case in self.results]
+            self._put(footer([self.results[case] for case in self.order], self.head, self._sum.hexdigest()))
 
 
 @dataclass(slots=True)
@@ -138,10 +159,11 @@ def read(path: Path) -> Report:
     if path.is_dir():
         path = path / "results.jsonl"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        raw = path.read_bytes()
+    except OSError as error:
         raise ResultsError(f"{path} cannot be read: {error}") from None
-    rows = list(_rows(path, lines))
+    *lines, cut = raw.split(b"\n")                 # what no newline ends was cut
+    rows = [_row(f"{path}, line {number}", line) for number, line in enumerate(lines, 1)]
     if not rows or rows[0].get("type") != "header":
         raise ResultsError(f"{path} does not begin with a header, so it is no results.jsonl")
     if rows[0].get("schema") != SCHEMA_VERSION:
@@ -152,8 +174,6 @@ def read(path: Path) -> Report:
             raise ResultsError(f"{path}, line {number}: something follows the footer")
         if row.get("type") == "footer":
             report.footer = row
-            if row.get("cases") != len(report.results):
-                raise ResultsError(f"{path} has {len(report.results)} cases, its footer counts {row.get('cases')}")
         elif row.get("type") == "case":
             try:
                 report.results.append(Result.from_json(row))
@@ -161,17 +181,47 @@ def read(path: Path) -> Report:
                 raise ResultsError(f"{path}, line {number}: {error}") from None
         else:
             raise ResultsError(f"{path}, line {number}: {row.get('type')!r} is no type of line")
+    if report.footer is not None and cut:
+        raise ResultsError(f"{path}: something follows the footer")
+    try:
+        wrong = _contradiction(report, raw)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ResultsError(f"{path} has a header that lacks something: {error!r}") from None
+    if wrong:
+        raise ResultsError(f"{path} {wrong}")
     return report
 
 
-def _rows(path: Path, lines: list[str]) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                return                              # cut in the middle of a line
-            raise ResultsError(f"{path}, line {number}: {error}") from None
-        if not isinstance(row, dict):
-            raise ResultsError(f"{path}, line {number}: not an object")
-        yield row
+def _row(where: str, line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except ValueError as error:
+        raise ResultsError(f"{where}: {error}") from None
+    if not isinstance(row, dict):
+        raise ResultsError(f"{where}: not an object")
+    return row
+
+
+def _contradiction(report: Report, raw: bytes) -> str:
+    """What in the file cannot be, as the end of a sentence; "" if all fits."""
+    head, results, foot = report.header, report.results, report.footer
+    ids = [result.case for result in results]
+    if len(set(ids)) != len(ids):
+        twice = next(one for one in ids if ids.count(one) > 1)
+        return f"has {twice} twice"
+    part, parts = head["shard"]
+    for result in results:
+        if result.machine not in head["machines"].get(result.backend, ()):
+            return f"has {result.case}, whose machine is not in its header"
+        if not in_shard(result.case, (part, parts)):
+            return f"has {result.case}, which belongs to another shard"
+    if foot is None:
+        return ""
+    before = raw[: raw.rindex(b"\n", 0, len(raw) - 1) + 1]
+    expected = footer(results, head, hashlib.sha256(before).hexdigest())
+    for key in ("complete", "cases", "counts", "sha256", "stale_knowns"):
+        if foot.get(key) != expected.get(key):
+            return f"was changed after the run: by its lines, {key} is {expected.get(key)}, not {foot.get(key)}"
+    if head["shard"] == [1, 1] and head["plan"] != {"cases": len(ids), "sha256": digest_of(ids)}:
+        return "does not have the cases of its plan"
+    return ""

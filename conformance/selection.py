@@ -155,7 +155,7 @@ class Selection:
 
     def cases(self) -> list[Case]:
         """All cases of this shard, in the order of the results: by backend, machine, then rule and route."""
-        return [case for case in self._all() if zlib.crc32(case.id.encode()) % self.shard[1] == self.shard[0] - 1]
+        return [case for case in self._all() if in_shard(case.id, self.shard)]
 
     def _all(self) -> Iterator[Case]:
         rules = self.chosen_rules()
@@ -166,6 +166,11 @@ class Selection:
                 if self.with_routes:
                     for route in ROUTES:
                         yield Case(route_id(route), record.id, config.name)
+
+
+def in_shard(case: str, shard: tuple[int, int]) -> bool:
+    """Does the case of this id belong to the I-th of N parts?"""
+    return zlib.crc32(case.encode()) % shard[1] == shard[0] - 1
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -186,5 +191,8 @@ def subject(record_name: str, machine_name: str) -> Subject:
 
 
 def check_globs(names: Sequence[str]) -> tuple[str, ...]:
-    """A comma inside a name separates names as well."""
-    return tuple(part for name in names for part in name.split(",") if part)
+    """A comma inside a name separates names as well. Raises SelectionError for an empty one: it would be all."""
+    parts = tuple(part for name in names for part in name.split(","))
+    if not all(parts):
+        raise SelectionError("an empty name was given for a backend or a rule, which selects nothing")
+    return parts
