@@ -110,7 +110,9 @@ def guarded(function: Callable[[], object], subject: Subject) -> tuple[Verdict, 
     return Verdict.PASS, ""
 
 
-def run_named(case: Case, name: str, seed: int, profile: Literal["quick", "full"]) -> Result:
+def run_named(
+    case: Case, name: str, seed: int, profile: Literal["quick", "full"], only: str = ""
+) -> Result:
     """run_case() for the backend asked for by this name; a machine that does not build is the record's fault."""
     try:
         found = subject(name, case.machine)
@@ -118,11 +120,14 @@ def run_named(case: Case, name: str, seed: int, profile: Literal["quick", "full"
         raise
     except Exception as error:
         return result(case, Verdict.BROKEN, f"the machine does not build: {type(error).__name__}: {error}")
-    return run_case(case, found, seed, profile)
+    return run_case(case, found, seed, profile, only)
 
 
-def run_case(case: Case, subject: Subject, seed: int, profile: Literal["quick", "full"]) -> Result:
-    """Run a case on its own bench; the same seed gives the same result, wherever and after whatever it runs."""
+def run_case(
+    case: Case, subject: Subject, seed: int, profile: Literal["quick", "full"], only: str = ""
+) -> Result:
+    """Run a case on its own bench; the same seed gives the same result, wherever and after whatever it runs. only: the
+    one of the rule's checks to run, "" for all."""
     if case.route:
         return _run_route(case, subject, seed)
     rule = load_rules()[case.what]
@@ -136,7 +141,7 @@ def run_case(case: Case, subject: Subject, seed: int, profile: Literal["quick", 
         return result(case, Verdict.NOT_APPLICABLE, missing)
     worst = (Verdict.NOT_TESTED, "", "")
     seen = []
-    for name in rule.checks:
+    for name in (only,) if only else rule.checks:
         bench = partial(Bench, subject, f"{seed}:{case.id}:{name}", profile)
         verdict, detail = guarded(partial(_observe, name, bench), subject)
         seen.append(verdict)

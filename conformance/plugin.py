@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The suite as a pytest plugin: the rule files are the test files, a case is an item.
 
-A worker of pytest-xdist that dies takes one case with it: the item's verdict is crashed, or timeout if its time was
-up, and a new worker goes on with the rest.
+A backend that is not ours runs in a process of its own (isolation.py). A worker of pytest-xdist that dies nevertheless
+takes one case with it: the item's verdict is crashed, or timeout if its time was up, and a new worker goes on with the
+rest.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, TextIO
 
 import pytest
 
+from . import isolation
 from .execute import Result, result, run_named, without_running
 from .results import Writer, header
 from .selection import Case, Selection, SelectionError, in_shard, parse_shard
@@ -79,12 +81,15 @@ class CaseItem(pytest.Item):
 
     def runtest(self) -> None:
         suite = self.config.stash[_SUITE]
-        faulthandler.dump_traceback_later(suite.time_limit, exit=True, file=suite.hang_file)
-        try:
-            selection = suite.selection
-            outcome = run_named(self.case, suite.names[self.case.backend], selection.seed, selection.profile)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+        name, seed, profile = suite.names[self.case.backend], suite.selection.seed, suite.selection.profile
+        if isolation.foreign(name):
+            outcome = isolation.run_isolated(self.case, name, seed, profile, suite.time_limit)
+        else:
+            faulthandler.dump_traceback_later(suite.time_limit, exit=True, file=suite.hang_file)
+            try:
+                outcome = run_named(self.case, name, seed, profile)
+            finally:
+                faulthandler.cancel_dump_traceback_later()
         self.user_properties.append((KEY, json.dumps(outcome.as_json())))
         if outcome.verdict.bad:
             raise BadVerdict(outcome)
@@ -172,6 +177,7 @@ class Suite:
         return result(case, Verdict.CRASHED, "the worker process died")
 
     def finish(self) -> None:
+        isolation.close()
         if self.writer is not None:
             self.writer.close()
         if self.stream is not None and self.out is not None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import os
 import time
@@ -263,6 +265,55 @@ class Hangs(Ideal):
         return super()._chunks(dev, sg)
 
 
+class Sabotage(Ideal):
+    """Does something to the process on the first zero-length entry, which only DMA-41 maps."""
+
+    def do(self):
+        raise NotImplementedError
+
+    def _chunks(self, dev, sg):
+        if any(not entry.length for entry in sg):
+            self.do()
+        return super()._chunks(dev, sg)
+
+
+class Segfaults(Sabotage):
+    def do(self):
+        ctypes.string_at(0)
+
+
+class LoopsInC(Sabotage):
+    """Neither a signal handler nor another thread of Python gets a turn."""
+
+    def do(self):
+        ctypes.PyDLL(None).sleep(600)
+
+
+class Exits(Sabotage):
+    """As if all were well."""
+
+    def do(self):
+        os._exit(0)
+
+
+class EatsMemory(Sabotage):
+    hoard = ()
+
+    def do(self):
+        EatsMemory.hoard = []
+        while True:
+            EatsMemory.hoard.append(bytes(256 << 20))
+
+
+class Babbles(Sabotage):
+    """Writes into every file it finds open."""
+
+    def do(self):
+        for fd in range(3, 64):
+            with contextlib.suppress(OSError):
+                os.write(fd, b"{}\n")
+
+
 def record(ops, **facts):
     def build():
         machine = Machine("ideal", arch="arm64", ram=((0x100000, 64 << 20),), pci_p2pdma=True)
@@ -286,6 +337,11 @@ NO_OFFSET = record(LosesTheOffset)
 LESS = record(UnmapsOnePageLess)
 CRASHES = record(Crashes)
 HANGS = record(Hangs)
+SEGFAULTS = record(Segfaults)
+LOOPS = record(LoopsInC)
+EXITS = record(Exits)
+EATS = record(EatsMemory)
+BABBLES = record(Babbles)
 KNOWN = record(ForgetsToUnwind, known=(Known("DMA-13", "here", "forgets to unwind"),))
 STALE = record(Ideal, known=(Known("DMA-13", "nowhere", "does not forget to unwind"),))
 BUILDS_NOT = replace(IDEAL, machines=(MachineConfig("plain", "RAM that ends before it starts",

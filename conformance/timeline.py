@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: MIT
+"""A case as a list of operations: each call of the DMA API with its arguments and what came of it, and what the device
+and the CPU did to the memory.
+
+    with recording(rows): run_case(...)
+
+Rows are plain data, {"t", "machine", "op", "args", "result" or "error", "events"}: t counts from 0 (a model has no
+clock), machine counts the machines in the order in which the case meets them, events are the cache operations within
+the call. While nothing records, the API is untouched and nothing is paid.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import dma_ops
+from dma_ops import DmaError, DmaFault, KernelBug
+from scatterlist.core import SgTable
+
+Row = dict[str, Any]
+SHOWN = 8                               # entries and bytes of a value
+OWNERS = ("dma_ops", "conformance")     # packages whose modules may have bound an API function to a name
+BENCH = ("read", "write", "cpu", "refill")
+
+
+def plain(value: object) -> Any:
+    """A value as JSON has it; a table is its entries or, once mapped, its segments."""
+    if isinstance(value, SgTable):
+        segments = [list(one) for one in value.segments()]
+        if any(length for _, length, _ in segments):
+            return {"segments": _short(segments)}
+        return {"entries": _short([list(row[:3]) for row in value.entries()])}
+    if isinstance(value, bytes | bytearray):
+        return {"bytes": len(value), "first": bytes(value[:SHOWN]).hex()}
+    if isinstance(value, list | tuple):
+        return _short([plain(one) for one in value])
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return getattr(value, "name", None) or type(value).__name__
+
+
+def _short(items: list[Any]) -> list[Any]:
+    return items if len(items) <= SHOWN else [*items[:SHOWN], f"and {len(items) - SHOWN} more"]
+
+
+class _Recorder:
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+        self.machines: list[object] = []
+        self.inside = False
+
+    def _number(self, machine: object) -> int:
+        if not any(machine is one for one in self.machines):
+            self.machines.append(machine)
+        return next(i for i, one in enumerate(self.machines) if one is machine)
+
+    def call(
+        self, op: str, machine: Any, arguments: dict[str, Any], function: Callable[[], Any]
+    ) -> Any:
+        """The function's result, with a row about it. Calls that an operation makes are no operations of their own."""
+        if self.inside:
+            return function()
+        args = {key: plain(value) for key, value in arguments.items()}
+        row: Row = {"t": len(self.rows), "machine": self._number(machine), "op": op, "args": args}
+        self.rows.append(row)
+        own = machine.events is None            # else the check itself listens
+        if own:
+            machine.events = []
+        before = len(machine.events)
+        self.inside = True
+        try:
+            value = function()
+        except (DmaError, DmaFault, KernelBug) as error:
+            row["error"] = str(error)
+            raise
+        except Exception as error:              # a Violation, or a backend's own
+            row["error"] = f"{type(error).__name__}: {error}"
+            raise
+        else:
+            tables = [one for one in arguments.values() if isinstance(one, SgTable)]
+            row["result"] = plain(tables[0] if value is None and tables and "_map_" in op else value)
+            return value
+        finally:
+            self.inside = False
+            events = machine.events[before:] if machine.events is not None else []
+            if events:
+                row["events"] = _short([list(map(plain, event)) for event in events])
+            if own:
+                machine.events = None
+
+
+def _wrapped(name: str, function: Any, recorder: _Recorder) -> Any:
+    @wraps(function)
+    def call(*args: Any, **keywords: Any) -> Any:
+        dev = args[0] if args else keywords.get("dev")
+        if not isinstance(dev, dma_ops.Device):
+            return function(*args, **keywords)
+        try:
+            names = list(inspect.signature(function).parameters)
+        except (TypeError, ValueError):
+            names = []
+        names += [f"arg{i}" for i in range(len(names), len(args))]
+        named = {**dict(zip(names[1:], args[1:], strict=False)), **{k: v for k, v in keywords.items() if k != "dev"}}
+        return recorder.call(name, dev.machine, {"dev": dev, **named}, lambda: function(*args, **keywords))
+
+    return call
+
+
+def _bench_method(name: str, function: Any, recorder: _Recorder) -> Any:
+    labels = {"read": "device reads", "write": "device writes", "cpu": "CPU reads", "refill": "CPU writes"}
+
+    @wraps(function)
+    def call(bench: Any, what: Any, *raw: bytes) -> Any:
+        if not hasattr(what, "rows"):
+            what = list(what)                   # segments, which may come one by one
+        named = {"at": getattr(what, "rows", what), **({"data": raw[0]} if raw else {})}
+        return recorder.call(labels[name], bench.machine, named, lambda: function(bench, what, *raw))
+
+    return call
+
+
+def _functions() -> dict[str, Any]:
+    return {name: getattr(dma_ops, name) for name in dma_ops.__all__ if name.startswith("dma_")}
+
+
+@contextmanager
+def recording(rows: list[Row]) -> Iterator[list[Row]]:
+    """Append a row for every operation until the block ends. Not for two threads at once."""
+    from .checks import checks
+    from .checks.bench import Bench
+
+    checks()                                    # so that their modules are there
+    recorder = _Recorder(rows)
+    functions = _functions()
+    calls = {id(function): _wrapped(name, function, recorder) for name, function in functions.items()}
+    undo: list[tuple[Any, str, Any]] = []
+    for module_name, module in list(sys.modules.items()):
+        if module is None or module_name.partition(".")[0] not in OWNERS or module is sys.modules[__name__]:
+            continue
+        for name, value in list(vars(module).items()):
+            if id(value) in calls and functions.get(getattr(value, "__name__", "")) is value:
+                undo.append((module, name, value))
+                setattr(module, name, calls[id(value)])
+    for name in BENCH:
+        original = getattr(Bench, name)
+        undo.append((Bench, name, original))
+        setattr(Bench, name, _bench_method(name, original, recorder))
+    try:
+        yield rows
+    finally:
+        for owner, name, value in reversed(undo):
+            setattr(owner, name, value)
+
+
+def _number(value: int) -> str:
+    return f"{value:#x}" if value >= 4096 else str(value)
+
+
+def show(value: Any) -> str:
+    """A plain value for people: numbers beyond a page in hex."""
+    if isinstance(value, bool) or value is None:
+        return str(value)
+    if isinstance(value, int):
+        return _number(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(show(one) for one in value) + "]"
+    if isinstance(value, dict):
+        if "bytes" in value:
+            return f"{value['bytes']} bytes {value['first']}…"
+        return " ".join(show(one) for one in value.values())
+    return str(value)
+
+
+def lines(rows: list[Row], last: int = 24) -> list[str]:
+    """For a terminal: the last rows, which are those before the end of the case."""
+    shown = rows[-last:]
+    machines = len({row["machine"] for row in rows}) > 1
+    out = [f"… {len(rows) - len(shown)} earlier operations"] if len(rows) > len(shown) else []
+    for row in shown:
+        args = ", ".join(f"{key} {show(value)}" for key, value in row["args"].items() if key != "dev")
+        said = f"{row['op']}({args})"
+        if "error" in row:
+            said += f" !! {row['error']}"
+        elif row["result"] is not None:
+            said += f" -> {show(row['result'])}"
+        for event in row.get("events", ()):
+            said += f"; {show(event)}"
+        where = f"m{row['machine']} " if machines else ""
+        out.append(f"{row['t']:>5} {where}{said}")
+    return out
