@@ -19,6 +19,11 @@ from arch import BackendRecord
 
 from . import report as reports
 from .execute import Result, without_running
+from .outcomes.badge import badge
+from .outcomes.cli import diff_command, merge_command, waived, waivers_option
+from .outcomes.junit import junit
+from .outcomes.ktap import ktap
+from .outcomes.waivers import Waiver
 from .plugin import TIME_LIMIT
 from .results import ResultsError, project_version, read
 from .rules import Rule, RuleError, load_rules
@@ -49,7 +54,9 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (SelectionError, ResultsError, RuleError) as error:
+        except ResultsError as error:
+            raise click.ClickException(str(error)) from None
+        except (SelectionError, RuleError) as error:
             raise click.UsageError(str(error)) from None
 
 
@@ -67,6 +74,13 @@ def main() -> None:
 
 
 main.add_command(topology_command)
+main.add_command(merge_command)
+main.add_command(diff_command)
+
+
+#: Formats for other programs.
+OTHERS = {"junit": junit, "ktap": ktap, "badge": badge}
+FORMATS = ["text", "markdown", "svg", *OTHERS]
 
 
 def _workers(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
@@ -86,18 +100,21 @@ def _workers(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
 @click.option("--time-limit", type=click.IntRange(1), default=TIME_LIMIT, show_default=True, help="Seconds a case.")
 @click.option("--known", is_flag=True, help="List the known faults of Linux too.")
+@waivers_option
 def run_command(
     names: tuple[str, ...], rules: tuple[str, ...], api: str, profile: str, workers: str, shard: str, seed: int,
-    out: Path | None, time_limit: int, known: bool,
+    out: Path | None, time_limit: int, known: bool, waivers: list[Waiver],
 ) -> None:
     """Run the rules on the backends."""
     selection = Selection(
         check_globs(names), check_globs(rules), cast('Literal["quick", "full"]', profile), seed, parse_shard(shard)
     )
-    _run(selection, out, workers, time_limit=time_limit, known=known)
+    _run(selection, out, workers, waivers, time_limit=time_limit, known=known)
 
 
-def _run(selection: Selection, out: Path | None, workers: str, *, time_limit: int, known: bool) -> None:
+def _run(
+    selection: Selection, out: Path | None, workers: str, waivers: list[Waiver], *, time_limit: int, known: bool
+) -> None:
     total = sum(1 for case in selection.cases() if without_running(case) is None)
     if not selection.cases():
         raise SelectionError("this shard has no case")
@@ -114,7 +131,7 @@ def _run(selection: Selection, out: Path | None, workers: str, *, time_limit: in
             bar.update(task, advance=1, description="running" if not tally.bad else f"running, {tally.headline.value}")
 
         try:
-            report = run(selection, out, workers=workers, time_limit=time_limit, listener=heard)
+            report = waived(run(selection, out, workers=workers, time_limit=time_limit, listener=heard), waivers)
         except RunError as error:
             raise click.ClickException(str(error)) from None
     reports.print_text(console(), report, known=known)
@@ -128,12 +145,15 @@ main.add_command(selftest_command)
 
 @main.command("report")
 @click.argument("results", type=click.Path(exists=True, path_type=Path))
-@click.option("--format", "form", type=click.Choice(["text", "markdown", "svg"]), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--known", is_flag=True, help="List the known faults of Linux too (markdown always does).")
-def report_command(results: Path, form: str, known: bool) -> None:
+@waivers_option
+def report_command(results: Path, form: str, known: bool, waivers: list[Waiver]) -> None:
     """Render a results.jsonl, or the folder that has one. The exit status is that of the run."""
-    report = read(results)
-    if form == "markdown":
+    report = waived(read(results), waivers)
+    if form in OTHERS:
+        click.echo(OTHERS[form](report, reports.wrongs(report)), nl=False)
+    elif form == "markdown":
         click.echo(reports.markdown(report), nl=False)
     elif form == "svg":
         click.echo(reports.svg(report), nl=False)

@@ -151,23 +151,29 @@ def findings(results: Iterable[Result], *verdicts: Verdict) -> list[Finding]:
 
 
 def is_good(report: Report) -> bool:
-    """Complete, something was observed, nothing failed that is not known, and no known fault is stale."""
-    tally = Tally(result.verdict for result in report.results)
-    stale = report.footer.get("stale_knowns", []) if report.footer else []
-    return not report.truncated and not tally.bad and not stale and any(verdict.observed for verdict in tally)
+    """Complete, something was observed, nothing failed that is not known or waived, and nothing is stale."""
+    return not any(result.verdict.bad for result in report.results) and not wrongs(report)
+
+
+def wrongs(report: Report) -> list[str]:
+    """A sentence for each thing that makes the run's status 1 beside failures."""
+    said = []
+    if report.truncated:
+        plan = report.header["plan"]["cases"]
+        whole = report.header["shard"] == [1, 1]
+        missing = f"{plan - len(report.results)} of its {plan} cases" if whole else "cases"
+        said.append(f"the file has no footer: the run was cut short, and {missing} are missing")
+    for stale in (report.footer or {}).get("stale_knowns", []):
+        said.append(f"stale known: {stale} is documented as a fault, but no machine shows it")
+    if not any(result.verdict.observed for result in report.results):
+        said.append("nothing was observed, so this is no pass")
+    return [*said, *report.wrong]
 
 
 def closing(report: Report) -> list[str]:
-    """The last lines: counts, and whatever makes the run's status 1 beside failures."""
+    """The last lines: counts, and what is wrong with the run itself."""
     tally = Tally(result.verdict for result in report.results)
-    lines = [f"{tally.total} cases: {tally}"]
-    if report.truncated:
-        lines.append("the file has no footer: the run was cut short, and cases are missing")
-    for stale in (report.footer or {}).get("stale_knowns", []):
-        lines.append(f"stale known: {stale} is documented as a fault, but no machine shows it")
-    if not any(verdict.observed for verdict in tally):
-        lines.append("nothing was observed, so this is no pass")
-    return lines
+    return [f"{tally.total} cases: {tally}", *wrongs(report)]
 
 
 def _table(matrix: Matrix) -> Table:
@@ -185,7 +191,7 @@ def text(report: Report, *, known: bool = False) -> RenderableType:
     parts: list[RenderableType] = []
     for matrix in matrices(report):
         parts += [_table(matrix), Text()]
-    kinds = [verdict for verdict in Verdict if verdict.bad] + ([Verdict.KNOWN] if known else [])
+    kinds = [*(verdict for verdict in Verdict if verdict.bad), Verdict.WAIVED, *([Verdict.KNOWN] if known else [])]
     for finding in findings(report.results, *kinds):
         result = finding.result
         line = Text(f"{WORDS[result.verdict]} {result.what} {result.backend}", style=STYLES[result.verdict])
@@ -210,6 +216,7 @@ def markdown(report: Report) -> str:
         out.append("")
     for title, verdicts in (
         ("Failures", [verdict for verdict in Verdict if verdict.bad]),
+        ("Waived", [Verdict.WAIVED]),
         ("Known faults of Linux", [Verdict.KNOWN]),
     ):
         rows = findings(report.results, *verdicts)

@@ -45,6 +45,8 @@ def test_nothing_but_untested_rules_is_1():
     ("words", "says"),
     [
         (["run", "-b", "jaz_dma_ops"], "did you mean jazz_dma_ops"),
+        (["run", "-b", ""], "an empty name was given"),
+        (["run", "-r", "DMA-01,"], "an empty name was given"),
         (["run", "-b", "nothing*"], "no backend matches 'nothing*'"),
         (["run", "-b", "py:ideal_backend"], "is not py:MODULE:OBJECT"),
         (["run", "-b", "py:no_such_module:X"], "cannot be loaded"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Determinism over workers and shards, the schema, and a worker's death."""
+"""Determinism over workers and shards, and the schema."""
 
 import json
 import subprocess
@@ -7,12 +7,9 @@ import sys
 from importlib.resources import files
 
 import jsonschema
-import pytest
 
-from conformance.results import read
 from conformance.runner import run
 from conformance.selection import Selection
-from conformance.verdict import Verdict
 
 IDEAL = "py:ideal_backend:IDEAL"
 FEW = ("DMA-0*", "P2P-3*")
@@ -62,24 +59,3 @@ def test_every_line_keeps_to_the_schema(tmp_path):
     assert [rows[0]["type"], rows[-1]["type"]] == ["header", "footer"]
     assert rows[-1]["cases"] == len(rows) - 2
     assert not validator.is_valid({**rows[1], "verdict": "fine"})
-
-
-@pytest.mark.parametrize(("name", "verdict"), [("CRASHES", Verdict.CRASHED), ("HANGS", Verdict.TIMEOUT)])
-def test_a_worker_that_dies_costs_one_case(tmp_path, name, verdict):
-    rules = ("DMA-04", "DMA-05", "DMA-07", "DMA-41")
-    backend = f"py:ideal_backend:{name}"
-    assert call(tmp_path, "-b", backend, "-r", ",".join(rules), "-n", "1", "--time-limit", "5") == 1
-    report = read(tmp_path)
-    assert not report.truncated
-    assert {result.what: result.verdict for result in report.results} == {
-        **dict.fromkeys(rules, Verdict.PASS),
-        "DMA-41": verdict,
-    }
-
-
-def test_a_file_without_its_footer_is_truncated(tmp_path):
-    run(Selection((IDEAL,), ("DMA-07",)), tmp_path, workers="0")
-    path = tmp_path / "results.jsonl"
-    whole = path.read_text()
-    path.write_text(whole[: whole.rindex('{"type":"footer"') + 9])
-    assert read(tmp_path).truncated
