@@ -23,13 +23,15 @@ class MachineConfig:
 class Known:
     """A documented fault of Linux itself that the model keeps: what it breaks, where it is, and what happens.
 
-    rule: an id, or several if one fault breaks several rules; "route/NAME" for a route of the P2PDMA axis.
+    rule: an id, or several if one fault breaks several rules; "route/NAME" for a route of the P2PDMA axis. checks: of
+    the rule's checks those that see it; what another one of them sees is another fault, and no excuse is made for it.
     """
 
     rule: str | tuple[str, ...]
     source: str
     what: str
     machines: tuple[str, ...] = ()      # empty: on all of the backend's machines
+    checks: tuple[str, ...] = ()        # empty: any of them
 
     @property
     def rules(self) -> tuple[str, ...]:

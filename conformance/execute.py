@@ -144,24 +144,31 @@ def run_case(
     for name in (only,) if only else rule.checks:
         bench = partial(Bench, subject, f"{seed}:{case.id}:{name}", profile)
         verdict, detail = guarded(partial(_observe, name, bench), subject)
+        if verdict is Verdict.FAIL:
+            verdict, detail = _with_knowns(case, subject, verdict, detail, name)
         seen.append(verdict)
         if not worst[2] or verdict.severity > worst[0].severity:
             worst = verdict, detail, name
     verdict, detail, name = worst
     assert Tally(seen).headline == verdict
-    return result(case, *_with_knowns(case, subject, verdict, detail), name)
+    if verdict is Verdict.PASS:
+        verdict, detail = _with_knowns(case, subject, verdict, detail)
+    return result(case, verdict, detail, name)
 
 
 def _observe(name: str, bench: Callable[[], Bench]) -> None:
     checks()[name](bench())
 
 
-def _with_knowns(case: Case, subject: Subject, verdict: Verdict, detail: str) -> tuple[Verdict, str]:
-    """The verdict and detail in the light of the faults of Linux that the record names."""
+def _with_knowns(
+    case: Case, subject: Subject, verdict: Verdict, detail: str, check: str = ""
+) -> tuple[Verdict, str]:
+    """The verdict and detail in the light of the faults of Linux that the record names, for this check if one is."""
     knowns = [
         known
         for known in subject.record.known
         if case.what in known.rules and (not known.machines or case.machine in known.machines)
+        and (not check or not known.checks or check in known.checks)
     ]
     if not knowns:
         return verdict, detail

@@ -90,7 +90,8 @@ RECORDS = (
         proof="recorded",
         known=(
             Known("DMA-09", "pci_iommu.c: sg_classify, sg_fill",
-                  "joins adjacent entries across the segment boundary; only the arena's allocator looks at it"),
+                  "joins adjacent entries across the segment boundary; only the arena's allocator looks at it",
+                  checks=("segments_keep_to_the_boundary",)),
             Known("DMA-18", "pci_iommu.c: mk_iommu_pte; the direct windows",
                   "a PTE has no permission bit and the direct windows take every access: the direction is ignored"),
             Known("DMA-27", "pci_iommu.c: alpha_pci_map_sg",

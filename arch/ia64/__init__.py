@@ -55,8 +55,10 @@ RECORDS = (
             MERGES_UNASKED,
             Known("DMA-13", "sba_iommu.c: sba_map_sg_attrs",
                   "a list that runs out of bus addresses leaks those that it had got: they are unwound while they are "
-                  "still flag and index, which look like bypassed addresses"),
-            Known("DMA-13", "sba_iommu.c: sba_alloc_coherent", "pages that cannot be mapped are not freed"),
+                  "still flag and index, which look like bypassed addresses",
+                  checks=("failure_releases_all",)),
+            Known("DMA-13", "sba_iommu.c: sba_alloc_coherent", "pages that cannot be mapped are not freed",
+                  checks=("failed_allocations_release_all",)),
             Known("DMA-18", "sba_iommu.c: sba_io_pdir_entry",
                   "an entry has no permission bits: the direction is ignored"),
             Known("DMA-27", "sba_iommu.c: sba_map_page",

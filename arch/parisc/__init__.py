@@ -48,7 +48,8 @@ def _config(name: str, facts: str, build: Callable[..., Device], *args: object) 
 
 _SHARED = (
     Known(("DMA-11", "DMA-16"), "drivers/parisc/ccio-dma.c: ccio_alloc_range; sba_iommu.c: sba_alloc_range",
-          "running out of bus addresses is not an error but a panic"),
+          "running out of bus addresses is not an error but a panic",
+          checks=("errors_are_allowed", "failed_pages_are_errors")),
     MERGES_UNASKED,
     Known("DMA-34", "drivers/parisc/ccio-dma.c: ccio_ops; sba_iommu.c: sba_ops",
           "without max_mapping_size nobody is told of the allocator's largest unit: see the backend"),
@@ -95,7 +96,8 @@ RECORDS = (
         known=(
             *_SHARED,
             Known("DMA-01", "sba_iommu.c: sba_map_sg, sba_unmap_page",
-                  "a list whose head's offset is a page or more leaks the bits of the pages that it skips"),
+                  "a list whose head's offset is a page or more leaks the bits of the pages that it skips",
+                  checks=("offset_beyond_the_page",)),
             Known("DMA-30", "sba_iommu.c: sba_search_bitmap",
                   "a range longer than half a word of the map is aligned to a word of pages, 32 or 64"),
             Known("DMA-41", "sba_iommu.c: sba_search_bitmap",

@@ -36,9 +36,11 @@ RECORDS = (
         proof="recorded",
         known=(
             Known("DMA-01", "arch/s390/pci/pci_dma.c: s390_dma_map_sg, s390_dma_unmap_sg",
-                  "pages that an offset beyond the first page skips are mapped, and never unmapped"),
+                  "pages that an offset beyond the first page skips are mapped, and never unmapped",
+                  checks=("offset_beyond_the_page",)),
             Known("DMA-09", "arch/s390/pci/pci_dma.c: s390_dma_map_sg",
-                  "joins entries to more than the segment boundary, for which iommu_area_alloc searches for ever"),
+                  "joins entries to more than the segment boundary, for which iommu_area_alloc searches for ever",
+                  checks=("segments_keep_to_the_boundary",)),
             Known("DMA-41", "arch/s390/pci/pci_dma.c: s390_dma_map_sg, s390_dma_unmap_sg",
                   "an empty entry with an offset gets a page and length 0, which unmap skips: the page leaks"),
             COHERENT_MASK_UNREAD,

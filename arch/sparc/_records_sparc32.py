@@ -31,16 +31,19 @@ IGNORES_MASK = "any mask is accepted and none is looked at: addresses are from t
 NO_PERMISSIONS = "every IOPTE allows writes: a device can write what it was given to read"
 KNOWN_SBUS = (
     Known("DMA-13", "arch/sparc/mm/iommu.c: __sbus_iommu_map_sg",
-          "a list that fails leaves the entries before the failing one mapped"),
+          "a list that fails leaves the entries before the failing one mapped",
+          checks=("failure_releases_all",)),
     Known("DMA-15", "arch/sparc/mm/iommu.c: __sbus_iommu_map_page",
-          "the last byte of the window has the address 0xffffffff, which is DMA_MAPPING_ERROR, and stays mapped"),
+          "the last byte of the window has the address 0xffffffff, which is DMA_MAPPING_ERROR, and stays mapped",
+          checks=("the_last_byte_is_no_error",)),
     Known("DMA-18", "arch/sparc/mm/iommu.c: IOPERM", NO_PERMISSIONS),
     Known("DMA-27", "arch/sparc/mm/iommu.c: sbus_iommu_dma_gflush_ops", IGNORES_MASK),
     COHERENT_MASK_UNREAD,
     Known("DMA-30", "arch/sparc/mm/iommu.c: sbus_iommu_alloc",
           "addresses of coherent memory are aligned to a page, not to their order, the CPU's and the bus's"),
     Known("DMA-31", "arch/sparc/mm/iommu.c: sbus_iommu_free",
-          "frees the page of a DVMA address that is no linear address, and dies unless the size is whole pages"),
+          "frees the page of a DVMA address that is no linear address, and dies unless the size is whole pages",
+          checks=("coherent_memory_is_released",)),
 )
 SOURCE_SBUS = ("arch/sparc/mm/iommu.c: sbus_iommu_*", "arch/sparc/lib/bitext.c: bit_map_string_get, bit_map_clear",
                "arch/sparc/kernel/ioport.c: sparc_dma_alloc_resource")
@@ -99,7 +102,8 @@ RECORDS = (
             COHERENT_MASK_UNREAD,
             Known("DMA-30", "arch/sparc/mm/io-unit.c: iounit_alloc",
                   "addresses of coherent memory are aligned to a page, not to their order"),
-            Known("DMA-31", "arch/sparc/mm/io-unit.c: iounit_free", "is empty: coherent memory is never freed"),
+            Known("DMA-31", "arch/sparc/mm/io-unit.c: iounit_free", "is empty: coherent memory is never freed",
+                  checks=("coherent_memory_is_released",)),
         ),
         stale="iounit_unmap_page and iounit_unmap_sg clear the bitmap only; IOPTEs stay valid",
     ),

@@ -77,6 +77,9 @@ RECORDS = (
             Known("DMA-20", "drivers/vdpa/vdpa_user/vduse_dev.c: vduse_dev_dma_ops", NO_SYNC),
             Known("DMA-22", "drivers/vdpa/vdpa_user/vduse_dev.c: vduse_dev_dma_ops", NO_SYNC),
             Known("DMA-23", "drivers/vdpa/vdpa_user/vduse_dev.c: vduse_dev_dma_ops", NO_SYNC),
+            Known("DMA-26", "drivers/vdpa/vdpa_user/iova_domain.c: vduse_domain_create",
+                  "with CPU pages over 4 KiB the space of coherent memory begins behind its own end: every allocation "
+                  "fails, whatever mask was accepted", ("vduse-64k",), checks=("what_is_supported_works",)),
             Known("DMA-27", "drivers/vdpa/vdpa_user/vduse_dev.c: vduse_dev_dma_ops",
                   "no dma_supported and no test of the mask: addresses up to 27 bits whatever the mask"),
             Known("DMA-34", "drivers/vdpa/vdpa_user/vduse_dev.c: vduse_dev_max_mapping_size",

@@ -164,6 +164,8 @@ def segments_keep_to_the_boundary(b: Bench) -> None:
 
     An entry that a fixed window answers as it stands is no IOMMU mapping; but nothing may be merged across.
     """
+    if not b.subject.has("map_sg"):
+        raise NotTested("the backend maps no lists")
     seen = 0
     for factor in (4, 16):
         mask = factor * b.page - 1
@@ -184,6 +186,36 @@ def segments_keep_to_the_boundary(b: Bench) -> None:
                         f"a segment crosses the boundary ({shape})", bus=address, length=length, boundary=mask
                     )
             trial.expect_read(segments, lot)
+    if not seen:
+        raise NotTested("every address came from a fixed window")
+
+
+@check
+def single_maps_keep_to_the_boundary(b: Bench) -> None:
+    """Nor does what was never merged: one dma_map_page, or an entry of a list whose segments may have one page."""
+    seen = 0
+    for factor in (2, 4):
+        mask = factor * b.page - 1
+        trial = b.fresh()
+        dma_ops.dma_set_max_seg_size(trial.device, b.page)
+        dma_ops.dma_set_seg_boundary(trial.device, mask)
+        for turn in range(12):
+            first = trial.blocks("high")[0].start
+            offset = 4 * turn
+            size = (turn % factor + 1) * b.page - 2 * offset
+            pieces = [(dma_ops.dma_map_page(trial.device, first, offset, size, DMA_TO_DEVICE), size, 0)]
+            if trial.subject.has("map_sg"):
+                frames = trial.frames(3, "high") if turn < 4 else [first, first + 2 * b.page]
+                rows = [(frame, 0, b.page) for frame in frames]
+                segments = trial.map(trial.table(rows), DMA_TO_DEVICE)
+                if len(segments) == len(rows):
+                    pieces += segments
+            for address, length, _ in pieces:
+                if trial.fixed(address):
+                    continue
+                seen += 1
+                if (address ^ (address + length - 1)) & ~mask:
+                    raise Violation("a mapping crosses the boundary", bus=address, length=length, boundary=mask)
     if not seen:
         raise NotTested("every address came from a fixed window")
 

@@ -94,3 +94,9 @@ FOR_DEVICE = (*BOUNCING, *CACHED)
 #: P2P memory is looked at
 IOMMUS = ("iommu_dma_ops/intel", "iommu_dma_ops/amd", "iommu_dma_ops/virtio", "iommu_dma_ops/smmuv3")
 P2P = ("dma_direct/x86_64", *IOMMUS)
+#: a single map fails where an allocation does, and the rule about it is kept
+ERRORS = without(MAPS, "alpha_pci_ops", "ccio_ops", "ibmebus_dma_ops", *PS3, "sba_dma_ops", "sba_ops", *VDPA)
+#: what is released by page is gone at once: the IO-UNIT's entries stay, ia64's sba collects them first
+SIZED_AT_ONCE = without(SIZED, "iounit_dma_ops", "sba_dma_ops")
+#: nothing can be mapped
+DUMMY = ("dma_dummy_ops/arm64-4k", "dma_dummy_ops/arm64-64k")
