@@ -42,6 +42,7 @@ from .selection import (
     suggest,
 )
 from .topology.cli import topology_command
+from .trace.cli import trace_command
 from .verdict import Tally
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def main() -> None:
 main.add_command(topology_command)
 main.add_command(merge_command)
 main.add_command(diff_command)
+main.add_command(trace_command)
 
 
 #: Formats for other programs.
