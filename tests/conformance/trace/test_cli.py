@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: MIT
+"""The trace command: its exit statuses, its sentences, its JSON, and what it costs."""
+
+import gzip
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import jsonschema
+import pytest
+from click.testing import CliRunner
+
+import conformance
+from conformance.cli import main
+from conformance.trace.events import EVENTS
+
+DATA = Path(__file__).parent / "data"
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples/trace/e1000e.trace.gz"
+SCHEMA = json.loads((Path(conformance.__file__).parent / "schemas/trace.schema.json").read_text(encoding="utf-8"))
+LEAK = ("  dd-1  [000] d..1.     1.500000: dma_map_page: 0000:01:00.0 dir=TO_DEVICE dma_addr=1000 size=64 "
+        "phys_addr=5000 attrs=\n")
+
+
+def run(*words, data=None):
+    done = CliRunner().invoke(main, ["trace", *map(str, words)], input=data)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done
+
+
+def written(tmp_path, content, name="trace"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_a_recorded_driver_is_right():
+    done = run(EXAMPLE)
+    assert done.exit_code == 0
+    assert "2628 dma:* events of 1 device in 13.245 s; 51 other events, 39 comment lines" in done.output
+    assert "no findings: everything that was mapped was unmapped" in done.output
+
+
+def test_findings(tmp_path):
+    done = run(written(tmp_path, LEAK))
+    assert done.exit_code == 1
+    assert "line 1: dma_map_page: DMA-API: 0000:01:00.0: device driver has pending DMA allocations" in done.output
+    assert "1 × leak" in done.output
+    assert run(written(tmp_path, LEAK), "--running").exit_code == 0
+
+
+def test_findings_that_are_not_shown(tmp_path):
+    text = "".join(LEAK.replace("01:00.0", f"{i:02x}:00.0") for i in range(30))
+    done = run(written(tmp_path, text), "--max-show", 3)
+    assert done.output.count("pending DMA") == 3 and "… and 27 more" in done.output
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    ("", "is empty"),
+    ("hello\nworld\n", "no dma:* event in 2 lines: this is no ftrace text"),
+    ("# tracer: nop\n  dd-1 [000] d..1. 1.5: sched_switch: prev_comm=x\n", "only 1 other events: enable events/dma"),
+    (LEAK.replace("TO_DEVICE", "UP"), "can be read; line 1 begins as one"),
+    (b"\x17\x08\x44tracing6\0\0\0", "trace-cmd report"),
+    (b"PERFILE2\0\0\0\0", "perf script"),
+    (gzip.compress(LEAK.encode() * 50)[:-9], "the gzip data breaks off or is damaged"),
+    (b"\x1f\x8b\x08\0garbage that is no deflate stream", "the gzip data breaks off or is damaged"),
+    (bytes(range(256)) * 100, "no dma:* event"),
+])
+def test_bad_input_is_one_sentence(tmp_path, content, said):
+    done = run(written(tmp_path, content))
+    assert done.exit_code == 2
+    assert said in done.output and done.output.startswith("Error: ") and done.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["/nonexistent/trace"], "No such file"),
+    ([DATA], "directory"),
+    ([EXAMPLE, "--backend", "alpha"], "there is no backend 'alpha'"),
+    ([EXAMPLE, "--backend", "dma_direct", "--machine", "x86-64"], "did you mean x86_64"),
+    ([EXAMPLE, "--machine", "x86_64"], "name a --backend"),
+    ([EXAMPLE, "--swiotlb", "force"], "name a --backend"),
+    ([EXAMPLE, "--mask", "65"], "65"),
+    ([EXAMPLE, "--device", "0000:00:99.0"], "no device is called"),
+    ([EXAMPLE, "--out", "/dev/null/x"], "/dev/null"),
+])
+def test_bad_options(words, said):
+    done = run(*words)
+    assert done.exit_code == 2 and said in done.output
+
+
+def test_standard_input():
+    plain = gzip.decompress(EXAMPLE.read_bytes())
+    for data in (plain, EXAMPLE.read_bytes()):
+        done = run("-", data=data)
+        assert done.exit_code == 0 and "2628 dma:* events" in done.output
+
+
+def test_json(tmp_path):
+    done = run(DATA / "sata-intel.trace.gz", "-b", "dma_direct", "-b", "iommu_d*", "--machine", "*6*", "--mask", 32,
+               "--json", "--out", tmp_path / "new")
+    whole = json.loads(done.stdout)
+    jsonschema.validate(whole, SCHEMA)
+    assert whole == json.loads((tmp_path / "new/trace.json").read_text(encoding="utf-8"))
+    assert whole["scenario"] == {"mask_bits": 32, "swiotlb": None, "p2p": None}
+    assert {replay["machine"] for replay in whole["replays"]} >= {"x86_64-force", "arm64-64k", "smmuv3-64k"}
+    counted = whole["input"]
+    text = gzip.decompress((DATA / "sata-intel.trace.gz").read_bytes()).decode()
+    assert counted["lines"] == len(text.splitlines())
+    assert counted["lines"] == (sum(counted["events"].values()) + sum(counted["other_events"].values())
+                                + counted["comment_lines"])
+    assert counted["other_events"]["tracing_mark_write"] == text.count(": tracing_mark_write: ")
+
+
+def test_json_of_findings(tmp_path):
+    done = run(written(tmp_path, "CPU:1 [LOST 5 EVENTS]\nnonsense\n" + LEAK.replace("64 ", "x ") + LEAK), "--json")
+    whole = json.loads(done.stdout)
+    jsonschema.validate(whole, SCHEMA)
+    assert whole["check"]["findings"][0]["certain"] is False
+    counted = whole["input"]
+    assert (counted["lost_events"], counted["unknown_lines"], counted["damaged_events"]) == (5, 1, 1)
+    assert counted["first_damaged"]["line"] == 3
+
+
+def test_the_mask_of_a_check(tmp_path):
+    done = run(EXAMPLE, "--mask", 24)
+    assert done.exit_code == 1 and "overflow (mask ffffff)" in done.output
+    assert run(EXAMPLE, "--mask", 30).exit_code == 0
+
+
+def test_trace_cmd_and_perf_print_the_same(tmp_path):
+    """The same events in the three spellings, with arrays as old and new trace-cmds print them."""
+    fields = "0000:01:00.0 dir=TO_DEVICE nents=2/2 ents=2/2 dma_addrs={A} sizes={S} phys_addrs={P} attrs="
+    unmap = "0000:01:00.0 dir=TO_DEVICE phys_addrs={P} attrs="
+    braces = {"{A}": "{0x1000,0x3000}", "{S}": "{0x10,0x20}", "{P}": "{0x5000,0x7000}"}
+    numbers = {"{A}": "4096 12288", "{S}": "16 32", "{P}": "20480 28672"}
+    answers = []
+    for line, arrays in (("  dd-7    [000] d..1.     5.000000: {}: {}", braces),
+                         ("  dd-7    [000]     5.000000: {}:           {}", braces),
+                         ("  dd-7    [000] d..1.     5.000000: {}:           {}", numbers),
+                         ("  dd     7 [000]     5.000000: dma:{}: {}", braces)):
+        text = "cpus=1\n" + line.format("dma_map_sg", fields) + "\n" + line.format("dma_unmap_sg", unmap) + "\n"
+        for name, array in arrays.items():
+            text = text.replace(name, array)
+        done = run(written(tmp_path, text), "-b", "dma_direct", "--json")
+        whole = json.loads(done.stdout)
+        answers.append((done.exit_code, whole["input"], whole["replays"][0]["mapped_bytes"]))
+    assert answers == [answers[0]] * 4
+    assert answers[0][0] == 0 and answers[0][2] == 48
+    assert answers[0][1]["events"] == {"dma_map_sg": 1, "dma_unmap_sg": 1}
+
+
+def mutate(rnd, lines):
+    """One to three changes of a trace: of its lines, of a line's words, of its bytes."""
+    lines = list(lines)
+    for _ in range(rnd.randrange(1, 4)):
+        at = rnd.randrange(len(lines))
+        words = lines[at].split(b" ")
+        change = rnd.randrange(10)
+        if change == 0:
+            del lines[at]
+        elif change == 1:
+            lines.insert(rnd.randrange(len(lines)), lines[at])
+        elif change == 2:
+            lines[at] = lines[at][: rnd.randrange(len(lines[at]) + 1)]
+        elif change == 3:
+            words[rnd.randrange(len(words))] = rnd.choice(
+                (b"", b"size=0", b"size=18446744073709551616", b"dma_addr=ffffffffffffffff", b"nents=0/0", b"sizes={}",
+                 b"ents=4294967296/4294967296", b"dir=NONE", b"size=-1", b"phys_addrs={0x10000000000000000}",
+                 b"dma_addrs={0xffffffffffffffff}", b"sizes={0x0}", b"\0", "\u0664".encode(),
+                 b"size=9223372036854775807"))
+            lines[at] = b" ".join(words)
+        elif change == 4:
+            rnd.shuffle(words)
+            lines[at] = b" ".join(words)
+        elif change == 5:
+            other = rnd.randrange(len(lines))
+            lines[at], lines[other] = lines[other], lines[at]
+        elif change == 6 and lines[at]:
+            raw = bytearray(lines[at])
+            raw[rnd.randrange(len(raw))] = rnd.randrange(256)
+            lines[at] = bytes(raw)
+        elif change == 7:
+            for name in rnd.sample(sorted(EVENTS), 3):
+                lines[at] = lines[at].replace(name.encode(), rnd.choice(sorted(EVENTS)).encode())
+        elif change == 8:
+            lines[at] = lines[at].replace(rnd.choice((b"0", b"1", b"f", b"=")), rnd.choice((b"9", b"", b"ffff")))
+        else:
+            lines[at] += lines[rnd.randrange(len(lines))]
+    return b"\n".join(lines)
+
+
+def mutations(count, workload, tmp_path):
+    rnd = random.Random(20)
+    lines = gzip.decompress((DATA / "sata-intel.trace.gz").read_bytes()).splitlines()
+    kept = [line for line in lines if len(line) < 400]
+    recorded = kept[:2] + [line for line in kept if b": dma_" in line][:40]
+    made = "".join(workload(3, live=6).lines(40)).encode().splitlines()
+    path, seen = tmp_path / "trace", Counter()
+    names = ["dma_direct", "iommu_dma_ops", "alpha_pci_ops", "sun4u_dma_ops", "xen_swiotlb_dma_ops", "dma_iommu_ops"]
+    for i in range(count):
+        content = mutate(rnd, made if i % 2 else recorded)
+        if i % 50 == 0:
+            content = bytearray(gzip.compress(content))
+            content[rnd.randrange(len(content))] ^= 1 << rnd.randrange(8)
+        path.write_bytes(content)
+        words = ["-b", names[i // 20 % len(names)]] if i % 20 == 0 else []
+        done = run(path, *words)
+        seen[done.exit_code] += 1
+        assert done.exit_code in (0, 1, 2)
+        assert "Traceback" not in done.output
+        assert done.exit_code != 2 or (done.output.startswith("Error: ") and done.output.count("\n") == 1), i
+        assert done.exit_code != 1 or "DMA-API: " in done.output
+    return seen
+
+
+def test_mutations(workload, tmp_path):
+    seen = mutations(300, workload, tmp_path)
+    assert seen[1] > 50 and seen[0] > 5 and seen[2] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_many_mutations(workload, tmp_path):
+    assert mutations(100_000, workload, tmp_path).total() == 100_000
+
+
+def measured(words, lines):
+    """Run the command as a process of its own on these lines: (status, output, seconds of CPU, peak RSS in MiB)."""
+    code = ("import resource, sys\nfrom conformance.cli import main\n"
+            "try:\n    main(sys.argv[1:])\nfinally:\n"
+            "    used = resource.getrusage(resource.RUSAGE_SELF)\n"
+            "    print('USED', used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, file=sys.stderr)\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen([sys.executable, "-P", "-c", code, "trace", *words], stdin=subprocess.PIPE, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
+        child.stdin.writelines(lines)
+        output, errors = child.communicate()
+    cpu, rss = errors.split("USED ")[1].split()
+    return child.returncode, output, float(cpu), float(rss)
+
+
+def test_memory_does_not_grow_with_the_file(workload):
+    few = measured(["-", "-b", "dma_direct"], workload().lines(2_000))
+    many = measured(["-", "-b", "dma_direct"], workload().lines(20_000))
+    assert few[0] == many[0] == 0
+    assert many[3] < few[3] + 12, "MiB"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_million_events(workload, record_property):
+    begun = time.monotonic()
+    status, output, cpu, rss = measured(["-", "-b", "iommu_dma_ops"], workload().lines(1_000_000))
+    record_property("figures", f"{cpu:.1f} s of CPU, {time.monotonic() - begun:.1f} s in all, {rss:.0f} MiB")
+    assert status == 0 and "1000000 dma:* events" in output
+    assert cpu < 60 and rss < 120
