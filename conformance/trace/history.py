@@ -168,6 +168,7 @@ class History:
         else:
             failed = event.addr in MAPPING_ERROR
         if failed:
+            event.failed = True
             self._found("error", event, None, f"{event.name} of {event.size} bytes failed", certain=True)
             return event
         self._reachable(bus, event)

@@ -206,11 +206,11 @@ class Replay:
         try:
             if what == MAP:
                 self._map(mapping)
-            elif what == UNMAP:
+            if what == UNMAP or mapping.failed:
                 live = self._live.pop(mapping.line, None)
                 if live is not None:
                     self._undo(live)
-            else:
+            elif what != MAP:
                 self._sync(event, mapping)
         except KernelBug as bug:
             self.reason = f"the kernel would die: {bug}"

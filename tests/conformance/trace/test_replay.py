@@ -175,3 +175,9 @@ def test_a_dead_kernel_stops():
     run = replay(DATA / "sata-intel.trace.gz", "vdpasim_dma_ops")
     assert run.reason == "the kernel would die: call of NULL dma_map_ops.map_sg"
     assert run.stopped_at > 1
+
+
+def test_what_failed_in_the_trace_is_tried_and_undone():
+    text = maps("d", (0x1000, 64), unmap=False).replace("dma_addr=10000000000", "dma_addr=ffffffffffffffff")
+    run = replay(text, "iommu_dma_ops")
+    assert (run.figures.maps, run.figures.unmaps, run.figures.failed) == (1, 1, 0)
