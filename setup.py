@@ -17,6 +17,7 @@ from setuptools.command.build_ext import build_ext
 DEBUG = os.environ.get("DMA_CONFORMANCE_DEBUG") == "1"
 TRACE = os.environ.get("DMA_CONFORMANCE_TRACE") == "1"
 JOBS = os.cpu_count() or 1
+C_API = ("_abi", "_c_dma", "_c_lists", "c_api", "c_kernel")     # they include the headers that C code gets
 
 
 class BuildExt(build_ext):
@@ -36,6 +37,7 @@ def extensions() -> list[Extension]:
         Extension(
             ".".join(path.with_suffix("").parts),
             [str(path)],
+            include_dirs=["scatterlist/include", "dma_ops"] if path.stem in C_API else [],
             extra_compile_args=flags,
             extra_link_args=shlex.split(os.environ.get("DMA_CONFORMANCE_LDFLAGS", "")),
             define_macros=macros,

@@ -18,6 +18,7 @@ from rich.table import Table
 from arch import BackendRecord
 
 from . import report as reports
+from .c.cli import cflags_command
 from .execute import Result, without_running
 from .outcomes.badge import badge
 from .outcomes.cli import diff_command, merge_command, waived, waivers_option
@@ -78,6 +79,7 @@ main.add_command(topology_command)
 main.add_command(merge_command)
 main.add_command(diff_command)
 main.add_command(trace_command)
+main.add_command(cflags_command)
 
 
 #: Formats for other programs.

@@ -33,7 +33,7 @@ cdef struct sg_dma_page_iter:
 
 cdef struct sg_mapping_iter:
     page_t page
-    unsigned long addr          # void * in Linux; its linear address, here the physical one
+    unsigned long addr          # in Cython and Python its linear address, which is the physical one
     size_t length
     size_t consumed
     sg_page_iter piter
@@ -58,7 +58,7 @@ cdef struct bvec_iter_all:
     unsigned int done
 
 cdef struct kvec:
-    unsigned long iov_base    # void * in Linux
+    unsigned long iov_base
     size_t iov_len
 
 cdef struct phys_vec:

@@ -4,7 +4,6 @@
 #define DMA_CONFORMANCE_STRUCTS_H
 
 #include <stddef.h>
-#include <stdint.h>
 
 #ifdef __cplusplus
 #define DMA_CONFORMANCE_ASSERT(x) static_assert(x, #x)
@@ -14,8 +13,9 @@
 
 struct page; /* a token: the frame's physical address, never dereferenced */
 
-typedef uint64_t dma_addr_t;
-typedef uint64_t phys_addr_t;
+typedef unsigned long long u64;
+typedef u64 dma_addr_t;
+typedef u64 phys_addr_t;
 
 /* One entry: page_link holds the page (or the next array) and two flag bits. */
 struct scatterlist {
@@ -84,7 +84,7 @@ DMA_CONFORMANCE_ASSERT(sizeof(struct sg_dma_page_iter) == 24);
 /* Walks a list by mapped pieces of at most one page. */
 struct sg_mapping_iter {
 	struct page *page;
-	unsigned long addr; /* void * in Linux; its linear address, here the physical one */
+	void *addr; /* in Cython and Python its linear address, which is the physical one */
 	size_t length;
 	size_t consumed;
 	struct sg_page_iter piter;
@@ -117,7 +117,7 @@ DMA_CONFORMANCE_ASSERT(sizeof(struct bio_vec) == 16);
 
 /* A position in an array of bio_vec. */
 struct bvec_iter {
-	uint64_t bi_sector;
+	u64 bi_sector;
 	unsigned int bi_size; /* bytes left */
 	unsigned int bi_idx;
 	unsigned int bi_bvec_done; /* bytes done of bvec[bi_idx] */
@@ -143,7 +143,7 @@ DMA_CONFORMANCE_ASSERT(sizeof(struct bvec_iter_all) == 24);
 
 /* A piece of kernel memory. */
 struct kvec {
-	unsigned long iov_base; /* void * in Linux */
+	void *iov_base;
 	size_t iov_len;
 };
 

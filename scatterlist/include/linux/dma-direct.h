@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: MIT */
+/* See linux/dma-map-ops.h. */
+#ifndef DMA_CONFORMANCE_LINUX_DMA_DIRECT_H
+#define DMA_CONFORMANCE_LINUX_DMA_DIRECT_H
+
+#include <linux/dma-map-ops.h>
+
+#endif
