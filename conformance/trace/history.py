@@ -68,7 +68,7 @@ class Bus:
     pages: dict[int, list[Range]] = field(default_factory=dict)
     large: list[Range] = field(default_factory=list)
     lists: dict[int, list[Event]] = field(default_factory=dict)       # by the first entry's physical address
-    gone: dict[tuple[str, int], tuple[int, str, int]] = field(default_factory=dict)
+    gone: dict[tuple[str, int], tuple[int, str]] = field(default_factory=dict)
     masks: tuple[int, int] | None = None
     asked: bool = False
 
@@ -118,7 +118,7 @@ class Bus:
     def forget(self, key: tuple[str, int], event: Event) -> None:
         """Remember that it was unmapped."""
         self.gone.pop(key, None)
-        self.gone[key] = (event.line, event.name, event.size)
+        self.gone[key] = (event.line, event.name)
         if len(self.gone) > MAX_GONE:
             del self.gone[next(iter(self.gone))]
 
@@ -242,6 +242,8 @@ class History:
             if not here:
                 del bus.lists[mapping.phys]
         bus.forget(key, event)
+        if mapping.kind == SG:
+            bus.forget(("", mapping.addr), event)
         self.live -= 1
         if mapping.overlaps is not None:
             self._settle(mapping, event.time)
@@ -278,12 +280,13 @@ class History:
             self._found("invalid-address", event, None, "device driver tries to free an invalid DMA memory address",
                         certain=True)
         elif key in bus.gone:
-            line, name, size = bus.gone[key]
-            where = f"[physical address={key[1]:#018x}]" if event.kind == SG else \
-                f"[device address={key[1]:#018x}] [size={event.size} bytes]"
-            self._found("double-unmap", event, None, "device driver tries to free DMA memory it has not allocated "
-                        f"{where} [{name} of {size} bytes on line {line}]" if event.kind != SG else
-                        f"device driver tries to free DMA memory it has not allocated {where} [{name} on line {line}]")
+            line, name = bus.gone[key]
+            if event.kind == SG:
+                where = f"[physical address={key[1]:#018x}] [{name} on line {line}]"
+            else:
+                where = f"[device address={key[1]:#018x}] [size={event.size} bytes] [{name} on line {line}]"
+            self._found("double-unmap", event, None,
+                        f"device driver tries to free DMA memory it has not allocated {where}")
         else:
             self.before[event.name] += 1
             bus.forget(key, event)

@@ -19,6 +19,7 @@ FREE = "dir=BIDIRECTIONAL dma_addr=9000 size=256 virt_addr=00000000aa attrs="
 
 
 SGT = "dir=TO_DEVICE dma_addr=3000 size=8192 phys_addrs={0x1000,0x7000}"
+SYNCLIST = "dir=FROM_DEVICE dma_addrs={0x8000,0x0} sizes={0x2000,0x0}"
 NULL = "dir=BIDIRECTIONAL dma_addr=0 size=4096 virt_addr=0000000000000000 flags=GFP_KERNEL attrs="
 DIRECT, UNDIRECT = PAGE.replace("1000", "5000"), UNPAGE.replace("1000", "5000")     # as without an IOMMU
 IN, OUT = DIRECT.replace("TO_", "FROM_"), UNDIRECT.replace("TO_", "FROM_")
@@ -62,8 +63,7 @@ RIGHT = {
     "sync inside": [("dma_map_page", PAGE), ("dma_sync_single_for_device", "dir=TO_DEVICE dma_addr=1010 size=48"),
                     ("dma_unmap_page", UNPAGE)],
     "sync of a list": [("dma_map_sg", LIST),
-                       ("dma_sync_sg_for_cpu", "dir=FROM_DEVICE dma_addrs={0x8000,0x0} sizes={0x2000,0x0}"),
-                       ("dma_unmap_sg", UNLIST)],
+                       ("dma_sync_sg_for_cpu", SYNCLIST), ("dma_unmap_sg", UNLIST)],
     "again": [("dma_map_page", PAGE), ("dma_unmap_page", UNPAGE)] * 3,
     "mapped before": [("dma_unmap_page", UNPAGE), ("dma_sync_single_for_cpu", "dir=TO_DEVICE dma_addr=7000 size=4"),
                       ("dma_unmap_sg", UNLIST)],
@@ -134,6 +134,8 @@ WRONG = {
                     ("dma_sync_single_for_cpu", "dir=TO_DEVICE dma_addr=1000 size=64")], "sync-unmapped", 3,
                    "device driver tries to sync DMA memory it has not allocated [device address=0x0000000000001000] "
                    "[size=64 bytes]"),
+    "sync of an unmapped list": ([("dma_map_sg", LIST), ("dma_unmap_sg", UNLIST), ("dma_sync_sg_for_cpu", SYNCLIST)],
+                                 "sync-unmapped", 3, "tries to sync DMA memory it has not allocated"),
     "sync outside": ([("dma_map_page", PAGE), ("dma_sync_single_for_device", "dir=TO_DEVICE dma_addr=1010 size=49"),
                       ("dma_unmap_page", UNPAGE)], "sync-outside", 2,
                      "device driver syncs DMA memory outside allocated range [device address=0x0000000000001000] "
