@@ -19,6 +19,7 @@ from arch import BackendRecord
 
 from . import report as reports
 from .c.cli import cflags_command
+from .audit.cli import audit_command
 from .execute import Result, without_running
 from .outcomes.badge import badge
 from .outcomes.cli import diff_command, merge_command, waived, waivers_option
@@ -76,6 +77,7 @@ def main() -> None:
 
 
 main.add_command(topology_command)
+main.add_command(audit_command)
 main.add_command(merge_command)
 main.add_command(diff_command)
 main.add_command(trace_command)

@@ -60,7 +60,7 @@ RECORDS = (
             Known("DMA-27", "arch/arm/mm/dma-mapping.c: iommu_ops",
                   "the device's mask is never looked at, and every mask accepted"),
             COHERENT_MASK_UNREAD.on("rcar-h2", "coherent", "small"),
-            Known("DMA-30", "arch/arm/mm/dma-mapping.c: __alloc_iova, dma_common_pages_remap",
+            Known("DMA-30", "arch/arm/mm/dma-mapping.c: __alloc_iova; kernel/dma/remap.c: dma_common_pages_remap",
                   "iovas are aligned to 1 MiB at most, and the kernel address of remapped pages to a page",
                   ("rcar-h2", "default", "small")),
             Known("DMA-31", "arch/arm/mm/dma-mapping.c: __iommu_alloc_simple",
