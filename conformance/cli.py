@@ -18,8 +18,8 @@ from rich.table import Table
 from arch import BackendRecord
 
 from . import report as reports
-from .c.cli import cflags_command
 from .audit.cli import audit_command
+from .c.cli import cflags_command
 from .execute import Result, without_running
 from .outcomes.badge import badge
 from .outcomes.cli import diff_command, merge_command, waived, waivers_option
