@@ -123,9 +123,12 @@ def table(replays: list[Replay]) -> Table:
     for replay in replays:
         figures = replay.figures
         failures = ", ".join(f"{name} {count}" for name, count in sorted(figures.failures.items()))
-        notes = [replay.reason] if replay.reason else [failures] if failures else ["nothing failed"]
+        notes = [replay.reason] if replay.reason else []
         if replay.stopped_at:
-            notes.append(f"at line {replay.stopped_at}")
+            notes[0] += f", at line {replay.stopped_at}"
+        if failures:
+            notes.append(failures)
+        notes = notes or ["nothing failed"]
         if figures.unreachable:
             notes.append(f"{figures.unreachable} buffers the device cannot reach")
         if figures.syncs_skipped:

@@ -416,7 +416,7 @@ class Replay:
         if cache:
             figures.cache_syncs = cache
         if not self.reason and not figures.maps and figures.failures:
-            self.reason = f"every mapping fails: {', '.join(figures.failures)}"
+            self.reason = "every mapping fails"
         for live in self._live.values():                    # what the trace leaves mapped
             if live.sgt is not None:
                 live.sgt.free()
