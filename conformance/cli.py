@@ -49,6 +49,7 @@ from .verdict import Tally
 
 if TYPE_CHECKING:
     from .candidates import Verdicts
+    from .timeline import Row
 
 
 class Group(click.Group):
@@ -338,14 +339,32 @@ def _explain_rule(rule: Rule) -> list[str]:
     return lines
 
 
+def _traced(case: Case, name: str, seed: int, profile: Literal["quick", "full"]) -> tuple[Result, list[Row]]:
+    """The case's result, and the timeline of the check that came to it."""
+    from . import isolation
+    from .execute import run_named
+    from .timeline import recording
+
+    if isolation.foreign(name):
+        outcome = isolation.run_isolated(case, name, seed, profile, TIME_LIMIT)
+        return outcome, isolation.run_traced(case, name, seed, profile, outcome.check, TIME_LIMIT)[1]
+    outcome = run_named(case, name, seed, profile)
+    rows: list[Row] = []
+    if outcome.verdict.observed:
+        with recording(rows):
+            run_named(case, name, seed, profile, outcome.check)
+    return outcome, rows
+
+
 @main.command("explain")
 @click.argument("what", metavar="RULE-OR-CASE")
 @click.option("--backend", "-b", "name", default="", metavar="py:MODULE:OBJECT", help="The case's, if not installed.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
-def explain_command(what: str, name: str, seed: int, profile: Literal["quick", "full"]) -> None:
+@click.option("--form", type=click.Choice(["pytest", "python", "c"]), help="Print only how to run the case again.")
+def explain_command(what: str, name: str, seed: int, profile: Literal["quick", "full"], form: str | None) -> None:
     """Tell what a rule says and where it comes from; run a case again and tell what was seen."""
-    from .execute import run_named
+    from . import reproduce, timeline
     from .selection import suggest
 
     rules = load_rules()
@@ -353,6 +372,8 @@ def explain_command(what: str, name: str, seed: int, profile: Literal["quick", "
         if what.upper() not in rules:
             raise SelectionError(f"there is no rule {what!r}{suggest(what.upper(), rules)}")
         rule = rules[what.upper()]
+        if form:
+            raise click.UsageError("--form is for a case, RULE:BACKEND:MACHINE:API, not for a rule")
         click.echo("\n".join(_explain_rule(rule)))
         if rule.checks:
             click.echo(f"run it      dma-conformance run --rule {rule.id}")
@@ -363,18 +384,29 @@ def explain_command(what: str, name: str, seed: int, profile: Literal["quick", "
     if record.id != case.backend:
         raise SelectionError(f"{name} is {record.id}, and the case is one of {case.backend}")
     config = machine(record, case.machine)
+    if case.route is None and case.what not in rules:
+        raise SelectionError(f"there is no rule {case.what!r}{suggest(case.what, rules)}")
+    outcome, rows = _traced(case, name, seed, profile)
+    if form:
+        click.echo({
+            "pytest": lambda: reproduce.pytest_node(case, name, seed, profile) + "\n",
+            "python": lambda: reproduce.python_script(case, name, seed, profile, outcome),
+            "c": lambda: reproduce.c_source(case, rows),
+        }[form](), nl=False)
+        return
     if case.route is None:
-        if case.what not in rules:
-            raise SelectionError(f"there is no rule {case.what!r}{suggest(case.what, rules)}")
         click.echo("\n".join(_explain_rule(rules[case.what])))
     else:
         click.echo(f"{case.what}: what the core lets arrive (policy), and what happens if it does (mechanism)")
-    outcome = run_named(case, name, seed, profile)
     click.echo(f"\nbackend     {record.id}: {record.summary}")
     click.echo(f"machine     {config.name}: {config.facts}")
     if outcome.policy:
         click.echo(f"policy      {outcome.policy}\nmechanism   {outcome.mechanism}")
     click.echo(f"verdict     {outcome.verdict.value}{f' ({outcome.detail})' if outcome.detail else ''}")
-    own = f"--dma-backend {name} " if name != case.backend else ""
-    click.echo(f"run it      pytest --pyargs conformance --dma-seed {seed} {own}--dma-case {case.id}")
+    if rows:
+        click.echo("\ntimeline (what the check did last; mN: on its N-th machine)")
+        click.echo("\n".join(timeline.lines(rows)))
+    click.echo(f"\nrun it      {reproduce.pytest_node(case, name, seed, profile)}")
+    if rows:
+        click.echo("            explain --form python (or c) writes it as a program")
     sys.exit(1 if outcome.verdict.bad else 0)

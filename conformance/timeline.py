@@ -23,18 +23,18 @@ from dma_ops import DmaError, DmaFault, KernelBug
 from scatterlist.core import SgTable
 
 Row = dict[str, Any]
-SHOWN = 8                               # entries and bytes of a value
+KEPT = 64                               # entries of a value
+SHOWN = 8                               # of these on a terminal, and bytes
 OWNERS = ("dma_ops", "conformance")     # packages whose modules may have bound an API function to a name
 BENCH = ("read", "write", "cpu", "refill")
 
 
 def plain(value: object) -> Any:
-    """A value as JSON has it; a table is its entries or, once mapped, its segments."""
+    """A value as JSON has it; a table is its entries and, once mapped, its segments."""
     if isinstance(value, SgTable):
+        entries = {"entries": _short([list(row[:3]) for row in value.entries()])}
         segments = [list(one) for one in value.segments()]
-        if any(length for _, length, _ in segments):
-            return {"segments": _short(segments)}
-        return {"entries": _short([list(row[:3]) for row in value.entries()])}
+        return {**entries, "segments": _short(segments)} if any(one[1] for one in segments) else entries
     if isinstance(value, bytes | bytearray):
         return {"bytes": len(value), "first": bytes(value[:SHOWN]).hex()}
     if isinstance(value, list | tuple):
@@ -45,19 +45,26 @@ def plain(value: object) -> Any:
 
 
 def _short(items: list[Any]) -> list[Any]:
-    return items if len(items) <= SHOWN else [*items[:SHOWN], f"and {len(items) - SHOWN} more"]
+    return items if len(items) <= KEPT else [*items[:KEPT], f"and {len(items) - KEPT} more"]
 
 
 class _Recorder:
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
         self.machines: list[object] = []
+        self.tables: list[object] = []
         self.inside = False
 
-    def _number(self, machine: object) -> int:
-        if not any(machine is one for one in self.machines):
-            self.machines.append(machine)
-        return next(i for i, one in enumerate(self.machines) if one is machine)
+    @staticmethod
+    def _number(thing: object, known: list[object]) -> int:
+        if not any(thing is one for one in known):
+            known.append(thing)
+        return next(i for i, one in enumerate(known) if one is thing)
+
+    def _plain(self, value: object) -> Any:
+        if isinstance(value, SgTable):
+            return {"table": self._number(value, self.tables), **plain(value)}
+        return plain(value)
 
     def call(
         self, op: str, machine: Any, arguments: dict[str, Any], function: Callable[[], Any]
@@ -65,8 +72,8 @@ class _Recorder:
         """The function's result, with a row about it. Calls that an operation makes are no operations of their own."""
         if self.inside:
             return function()
-        args = {key: plain(value) for key, value in arguments.items()}
-        row: Row = {"t": len(self.rows), "machine": self._number(machine), "op": op, "args": args}
+        args = {key: self._plain(value) for key, value in arguments.items()}
+        row: Row = {"t": len(self.rows), "machine": self._number(machine, self.machines), "op": op, "args": args}
         self.rows.append(row)
         own = machine.events is None            # else the check itself listens
         if own:
@@ -83,7 +90,7 @@ class _Recorder:
             raise
         else:
             tables = [one for one in arguments.values() if isinstance(one, SgTable)]
-            row["result"] = plain(tables[0] if value is None and tables and "_map_" in op else value)
+            row["result"] = self._plain(tables[0] if value is None and tables and "_map_" in op else value)
             return value
         finally:
             self.inside = False
@@ -168,11 +175,12 @@ def show(value: Any) -> str:
     if isinstance(value, int):
         return _number(value)
     if isinstance(value, list):
-        return "[" + ", ".join(show(one) for one in value) + "]"
+        more = [f"and {len(value) - SHOWN} more"] if len(value) > SHOWN else []
+        return "[" + ", ".join([*(show(one) for one in value[:SHOWN]), *more]) + "]"
     if isinstance(value, dict):
         if "bytes" in value:
             return f"{value['bytes']} bytes {value['first']}…"
-        return " ".join(show(one) for one in value.values())
+        return f"t{value.get('table', '')} {show(value.get('segments', value.get('entries')))}"
     return str(value)
 
 
