@@ -4,6 +4,7 @@
 from bisect import bisect_left, bisect_right, insort
 
 from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memmove
 
 from .errors import KernelBug
 
@@ -284,7 +285,7 @@ cdef class Machine:
         grown[at].end = end
         grown[at].bus_offset = bus_offset
         grown[at].provider = provider
-        grown[at].pgmap = self.nr_pgmaps + 1
+        grown[at].pgmap = 1 + max([grown[i].pgmap for i in range(self.nr_pgmaps + 1) if i != at], default=0)
         self.nr_pgmaps += 1
         return grown[at].pgmap
 
@@ -299,6 +300,26 @@ cdef class Machine:
         if lo < self.nr_pgmaps and self.pgmaps[lo].start <= addr:
             return &self.pgmaps[lo]
         return NULL
+
+    @property
+    def pgmap_ranges(self):
+        """(start, end, number) of each registered range, ascending."""
+        return [(self.pgmaps[i].start, self.pgmaps[i].end, self.pgmaps[i].pgmap) for i in range(self.nr_pgmaps)]
+
+    def pgmap_of(self, u64 page):
+        """The number of the pgmap whose range this address lies in, 0 for none: page->pgmap."""
+        cdef pgmap_range *pgmap = self.find_pgmap(page)
+        return 0 if pgmap == NULL else pgmap.pgmap
+
+    def remove_pgmap(self, u32 pgmap):
+        """Forget a range: its addresses are no pages any more. Raises ValueError."""
+        cdef int i
+        for i in range(self.nr_pgmaps):
+            if self.pgmaps[i].pgmap == pgmap:
+                self.nr_pgmaps -= 1
+                memmove(&self.pgmaps[i], &self.pgmaps[i + 1], (self.nr_pgmaps - i) * sizeof(pgmap_range))
+                return
+        raise ValueError(f"machine {self.name} has no P2P range number {pgmap}")
 
     def is_p2p_page(self, u64 page):
         """is_pci_p2pdma_page(): does this address lie in registered P2P memory?"""

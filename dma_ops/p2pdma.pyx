@@ -15,7 +15,7 @@ from scatterlist.core cimport SgTable, sg_dma_mark_bus_address, sg_page, sg_phys
 from .errors cimport kernel_bug
 from .machine cimport Machine, pgmap_range
 
-from .errors import DmaError, KernelBug
+from .errors import DmaError, KernelBug, KernelHang
 from .p2pdma_whitelist import PCI_ANY_ID as _PCI_ANY_ID, REQ_SAME_HOST_BRIDGE as _SAME_HOST, whitelist
 from .pci import PciDev, PciType, U64 as _U64, pci_dev_get
 
@@ -38,6 +38,7 @@ class Chunk:
     owner: int
     taken: bytearray            # one byte for each page: a userspace bitmap
     refs: int = 0
+    dead: bool = False          # the percpu_ref is killed
 
     @property
     def available(self):
@@ -159,6 +160,26 @@ def _memremap(Machine machine, pdev, start, end):
             raise DmaError(errno.EEXIST, f"{pdev.name}: {start:#x}-{end - 1:#x} surrounds registered memory")
 
 
+def pci_p2pdma_remove(pdev):
+    """The provider's driver goes: what devres does about its memory (memunmap_pages, pci_p2pdma_release).
+
+    Range by range, the last registered first, the reference of the pgmap is killed, so that nothing more is allocated
+    from it, and its last holder waited for: KernelHang while memory is allocated. A second call goes on waiting. A DMA
+    mapping holds no reference; whoever frees memory that is still mapped takes it from under the device.
+    """
+    cdef Machine machine = _pdev(pdev).tree.machine
+    if pdev.p2pdma is None:
+        return
+    for chunk in pdev.p2pdma.pool.chunks:
+        chunk.dead = True
+        if chunk.refs:
+            raise KernelHang(f"memunmap_pages waits for {chunk.refs} references to memory of {pdev.name}")
+        if chunk.owner:
+            machine.remove_pgmap(chunk.owner)
+            chunk.owner = 0
+    pdev.p2pdma = None
+
+
 def pci_p2pmem_publish(pdev, bint publish):
     """Let pci_p2pmem_find() find the provider, or not; nothing without registered memory."""
     if _pdev(pdev).p2pdma is not None:
@@ -173,6 +194,9 @@ def pci_alloc_p2pmem(pdev, size):
     """size bytes, in whole pages, of the provider's memory: their address. Raises DmaError(ENOMEM) where Linux
     answers NULL: no memory is registered, size is 0, or the pool has no such run of pages (then a retry can help)."""
     got = None if _pdev(pdev).p2pdma is None else pdev.p2pdma.pool.alloc(_u64("size", size))
+    if got is not None and got[1].dead:
+        pdev.p2pdma.pool.free(got[0], size)             # percpu_ref_tryget_live() fails
+        got = None
     if got is None:
         raise DmaError(errno.ENOMEM, f"{pdev.name}: no {size} bytes of P2P memory")
     addr, chunk = got

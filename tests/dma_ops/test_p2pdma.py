@@ -5,7 +5,7 @@ import errno
 
 import pytest
 
-from dma_ops import Device, DmaError, KernelBug, Machine, p2pdma
+from dma_ops import Device, DmaError, KernelBug, KernelHang, Machine, p2pdma
 from dma_ops.pci import ACS_CR, ACS_DT, ACS_EC, ACS_RR, ACS_SV, ACS_TB, ACS_UF, PciTree, PciType, Window, pci_dev_put
 
 NOT_SUPPORTED, BUS_ADDR, THRU = 1, 2, 3
@@ -330,6 +330,51 @@ def test_alloc_sgl_is_one_entry():
     assert [row[:3] for row in table.entries()] == [(BAR, 0, 5000)]
     p2pdma.pci_p2pmem_free_sgl(nodes["c"], table)
     assert nodes["c"].p2pdma.pool.available == SIZE
+
+
+# -- removal ---------------------------------------------------------------------------------------------------
+
+def test_removal_waits_range_by_range():
+    """The last registered first. An older range is alive while a younger one is waited for, but the pool asks the
+    younger one first, and its reference is killed."""
+    tree, nodes = switch()
+    c = nodes["c"]
+    p2pdma.pci_p2pdma_add_resource(c, 2, 2 << 20, 0)
+    p2pdma.pci_p2pdma_add_resource(c, 2, 2 << 20, 2 << 20)
+    p2pdma.pci_p2pmem_publish(c, True)
+    held = p2pdma.pci_alloc_p2pmem(c, 4096)
+    for _ in range(2):
+        with pytest.raises(KernelHang, match="1 references"):
+            p2pdma.pci_p2pdma_remove(c)
+    with pytest.raises(DmaError):
+        p2pdma.pci_alloc_p2pmem(c, 4096)
+    assert p2pdma.pci_alloc_p2pmem(c, 2 << 20) == BAR           # too long for the younger one
+    assert c.p2pdma.pool.chunks[0].refs == 1
+    assert tree.machine.is_p2p_page(held) and p2pdma.pci_has_p2pmem(c)
+    p2pdma.pci_free_p2pmem(c, held, 4096)
+    with pytest.raises(KernelHang):
+        p2pdma.pci_p2pdma_remove(c)
+    assert not tree.machine.is_p2p_page(held) and tree.machine.is_p2p_page(BAR)
+    p2pdma.pci_free_p2pmem(c, BAR, 2 << 20)
+    p2pdma.pci_p2pdma_remove(c)
+    assert not tree.machine.is_p2p_page(BAR) and c.p2pdma is None and not p2pdma.pci_has_p2pmem(c)
+    p2pdma.pci_p2pdma_remove(c)
+
+
+def test_a_provider_comes_back():
+    tree, nodes = switch()
+    nodes["d"].add_bar(2, 0xe0000000, SIZE)
+    provider(nodes)
+    other = provider(nodes, "d")
+    p2pdma.pci_p2pdma_remove(nodes["c"])
+    assert [row[:2] for row in tree.machine.pgmap_ranges] == [(0xe0000000, 0xe0000000 + SIZE)]
+    provider(nodes)
+    numbers = [number for _, _, number in tree.machine.pgmap_ranges]
+    assert len(set(numbers)) == 2 and 0 not in numbers
+    assert tree.machine.pgmap_of(BAR + SIZE - 1) == tree.machine.pgmap_of(BAR) != tree.machine.pgmap_of(0xe0000000)
+    assert tree.machine.pgmap_of(0) == 0 and p2pdma.pci_alloc_p2pmem(other, 1) == 0xe0000000
+    with pytest.raises(ValueError, match="no P2P range number 99"):
+        tree.machine.remove_pgmap(99)
 
 
 # -- configfs --------------------------------------------------------------------------------------------------
