@@ -12,11 +12,16 @@ from dma_ops import Device, DmaMapOps
 
 @dataclass(frozen=True, slots=True)
 class MachineConfig:
-    """One machine that a backend is run on; build() makes a new machine and answers the device under test on it."""
+    """One machine that a backend is run on; build() makes a new machine and answers the device under test on it.
+
+    sibling(device): a second device on that device's machine, in a domain of its own. Without it a second device shares
+    the backend, as devices behind one bridge or IOMMU window do.
+    """
 
     name: str
     facts: str
     build: Callable[[], Device]
+    sibling: Callable[[Device], Device] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,15 @@ PARTIAL_SYNC_REFUSED = Known(
     "DMA-23", "kernel/dma/swiotlb.c: swiotlb_bounce",
     "with a min_align_mask, a partial sync at the first bytes of a further slot is refused with a WARN, and copies "
     "nothing",
+)
+PEERS_PAGES_UNASKED = Known(
+    "P2P-30", "kernel/dma/mapping.c: dma_map_page_attrs",
+    "a peer's page is mapped as if it were RAM, whatever the route; 6.17 and later warn with dma-debug, and refuse",
+)
+TABLES_JOIN_PROVIDERS = Known(
+    "P2P-64", "lib/scatterlist.c: sg_alloc_append_table_from_pages",
+    "compares frame numbers only: pages of two providers whose BARs adjoin become one entry, all of which gets the "
+    "first one's bus offset; 6.2 and later compare the pgmaps",
 )
 
 

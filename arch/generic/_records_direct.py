@@ -6,7 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from arch.record import PARTIAL_SYNC_REFUSED, BackendRecord, Known, MachineConfig
+from arch.record import (
+    PARTIAL_SYNC_REFUSED,
+    PEERS_PAGES_UNASKED,
+    TABLES_JOIN_PROVIDERS,
+    BackendRecord,
+    Known,
+    MachineConfig,
+)
 from dma_ops import Device, Machine
 from dma_ops.direct import DmaDirect
 from dma_ops.swiotlb import IoTlbMem, swiotlb_init
@@ -16,10 +23,10 @@ LOW_2G = (0x100000, 2 * GB)
 WINDOWS = ((0, 0xC0000000, GB), (GB, 0x400000000, GB))      # as on a Raspberry Pi 4, but with a second one
 
 
-def x86_64(name: str, high: int, swiotlb: str) -> Device:
+def x86_64(name: str, high: int, swiotlb: str, kernel: int = 601) -> Device:
     """high: RAM above 4 GiB in bytes. swiotlb: "off", "on" or "force"."""
     ram = [(0x1000, 0x9F000), LOW_2G] + ([(4 * GB, 4 * GB + high)] if high else [])
-    machine = Machine(name, arch="x86_64", ram=ram, pci_p2pdma=True)
+    machine = Machine(name, arch="x86_64", ram=ram, pci_p2pdma=True, kernel=kernel)
     dev = Device("0000:00:04.0", machine)
     if swiotlb != "off":
         dev.io_tlb_mem = swiotlb_init(machine, force_bounce=swiotlb == "force")
@@ -66,6 +73,7 @@ RECORDS = (
             config("x86_64-bounce", "2 + 4 GiB, 32-bit device, 64 MiB bounce pool", x86_64, 4 * GB, "on"),
             config("x86_64-iommu-off", "2 + 4 GiB, 32-bit device, iommu=off: no pool either", x86_64, 4 * GB, "off"),
             config("x86_64-force", "2 GiB, swiotlb=force", x86_64, 0, "force"),
+            config("x86_64-6.12", "2 GiB, all in reach, Linux 6.12", x86_64, 0, "off", 612),
             config("arm64-noncoherent", "1 GiB at 1 GiB, device does not snoop", arm64, 12, False),
             config("arm64-64k", "64 KiB pages, device does not snoop", arm64, 16, False),
             config("arm64-restricted", "restricted DMA pool of 4 MiB, device does not snoop", arm64, 12, True),
@@ -92,6 +100,8 @@ RECORDS = (
                   "area's lock held", BOUNCING),
             Known("DMA-41", "kernel/dma/swiotlb.c: swiotlb_do_find_slots",
                   "a bounced entry of no bytes is BUG_ON(!nslots)", BOUNCING),
+            PEERS_PAGES_UNASKED.on("x86_64", "x86_64-bounce", "x86_64-iommu-off", "x86_64-6.12"),
+            TABLES_JOIN_PROVIDERS.on("x86_64", "x86_64-bounce", "x86_64-iommu-off", "x86_64-force", "arm64-windows"),
             Known("P2P-46", "kernel/dma/direct.c: dma_direct_map_sg",
                   "a bus address is not compared with any mask or limit"),
             Known("P2P-53", "kernel/dma/direct.c: dma_direct_sync_sg_for_cpu, dma_direct_sync_sg_for_device",

@@ -6,7 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from arch.record import PARTIAL_SYNC_REFUSED, BackendRecord, Known, MachineConfig
+from arch.record import (
+    PARTIAL_SYNC_REFUSED,
+    PEERS_PAGES_UNASKED,
+    TABLES_JOIN_PROVIDERS,
+    BackendRecord,
+    Known,
+    MachineConfig,
+)
 from dma_ops import Device, Machine
 from dma_ops.iommu import IommuDomain
 from dma_ops.iommu_virtio import VirtioDomain
@@ -29,6 +36,15 @@ def x86_64(name: str, iommu: str, *, lazy: bool = False, untrusted: bool = False
     """QEMU's q35 with 2 GiB of RAM. iommu: "intel", "amd" or "virtio"."""
     machine = Machine(name, arch="x86_64", ram=[(0x1000, 0x9F000), (0x100000, 2 * GB)], pci_p2pdma=True, kernel=kernel)
     dev = Device("0000:00:04.0", machine)
+    if untrusted:
+        dev.untrusted = True
+        dev.io_tlb_mem = swiotlb_init(machine)
+    return attach_x86_64(dev, iommu, lazy)
+
+
+def attach_x86_64(dev: Device, iommu: str, lazy: bool) -> Device:
+    """Give the device a domain of its own."""
+    machine = dev.machine
     domain: IommuDomain
     if iommu == "intel":
         domain = VtdDomain(machine, 39)
@@ -36,9 +52,6 @@ def x86_64(name: str, iommu: str, *, lazy: bool = False, untrusted: bool = False
         domain = AmdV1Domain(machine)
     else:
         domain = VirtioDomain(machine)
-    if untrusted:
-        dev.untrusted = True
-        dev.io_tlb_mem = swiotlb_init(machine)
     regions = (Q35_MSI, AMD_HT) if iommu == "amd" else (Q35_MSI,)
     IommuDmaOps(domain, dev, windows=Q35_WINDOWS, regions=regions, lazy=lazy)
     return dev
@@ -48,21 +61,45 @@ def arm64(name: str, *, page_shift: int = 12, coherent: bool = True, lazy: bool 
     """QEMU's virt with 1 GiB of RAM behind an SMMUv3 of 44 output bits, 4 KiB granules."""
     machine = Machine(name, arch="arm64", page_shift=page_shift, ram=[(GB, 2 * GB)], zone_dma_bits=32,
                       pci_p2pdma=True, cached=not coherent)
-    dev = Device("0000:00:01.0", machine, coherent=coherent)
-    IommuDmaOps(LpaeDomain(machine, 48, 44), dev, windows=VIRT_WINDOWS, regions=(VIRT_MSI,), lazy=lazy)
+    return attach_arm64(Device("0000:00:01.0", machine, coherent=coherent), lazy)
+
+
+def attach_arm64(dev: Device, lazy: bool) -> Device:
+    """Give the device a domain of its own."""
+    IommuDmaOps(LpaeDomain(dev.machine, 48, 44), dev, windows=VIRT_WINDOWS, regions=(VIRT_MSI,), lazy=lazy)
     return dev
 
 
-def config(name: str, facts: str, build: Callable[..., Device], *args: object, **kwargs: object) -> MachineConfig:
-    return MachineConfig(name, facts, partial(build, name, *args, **kwargs))
+def beside(attach: Callable[..., Device], *args: object) -> Callable[[Device], Device]:
+    """A second device like the first, in a domain of its own."""
+
+    def sibling(first: Device) -> Device:
+        dev = Device("0000:00:05.0", first.machine, coherent=first.dma_coherent)
+        dev.untrusted = first.untrusted
+        dev.io_tlb_mem = first.io_tlb_mem
+        return attach(dev, *args)
+
+    return sibling
+
+
+def q35(name: str, facts: str, iommu: str = "intel", *, lazy: bool = False, untrusted: bool = False,
+        kernel: int = 601) -> MachineConfig:
+    build = partial(x86_64, name, iommu, lazy=lazy, untrusted=untrusted, kernel=kernel)
+    return MachineConfig(name, facts, build, beside(attach_x86_64, iommu, lazy))
+
+
+def virt(name: str, facts: str, *, page_shift: int = 12, coherent: bool = True, lazy: bool = False) -> MachineConfig:
+    build = partial(arm64, name, page_shift=page_shift, coherent=coherent, lazy=lazy)
+    return MachineConfig(name, facts, build, beside(attach_arm64, lazy))
 
 
 UNTRUSTED = ("intel-untrusted",)
-TRUSTED = ("intel", "intel-lazy", "amd", "virtio", "smmuv3", "smmuv3-lazy", "smmuv3-noncoherent", "smmuv3-64k")
+TRUSTED = ("intel", "intel-lazy", "intel-6.12", "amd", "virtio", "smmuv3", "smmuv3-lazy", "smmuv3-noncoherent",
+           "smmuv3-64k")
 
 # everything that a look at the route would give: the untrusted device's path takes none (iommu_dma_map_sg_swiotlb)
 ROUTELESS = ("P2P-10", "P2P-24", "P2P-34", "P2P-35", "P2P-36", "P2P-37", "P2P-38", "P2P-39", "P2P-40", "P2P-41",
-             "P2P-42", "P2P-43", "P2P-44", "P2P-47", "P2P-52", "route/same-switch", "route/blocked")
+             "P2P-42", "P2P-43", "P2P-44", "P2P-47", "P2P-52", "P2P-54", "route/same-switch", "route/blocked")
 
 RECORDS = (
     BackendRecord(
@@ -71,16 +108,16 @@ RECORDS = (
         source=("drivers/iommu/dma-iommu.c: all but the MSI pages", "drivers/iommu/iova.c: all of it",
                 "drivers/iommu/iommu.c: iommu_map, iommu_map_sg, iommu_unmap and what they call"),
         machines=(
-            config("intel", "VT-d of 39 bits, strict", x86_64, "intel"),
-            config("intel-lazy", "VT-d of 39 bits, flush queue", x86_64, "intel", lazy=True),
-            config("intel-untrusted", "VT-d of 39 bits, a device outside the case, bounce pool", x86_64, "intel",
-                   untrusted=True),
-            config("amd", "AMD v1 tables, strict", x86_64, "amd"),
-            config("virtio", "virtio-iommu", x86_64, "virtio"),
-            config("smmuv3", "SMMUv3, 48 bits in and 44 out", arm64),
-            config("smmuv3-lazy", "SMMUv3, flush queue", arm64, lazy=True),
-            config("smmuv3-noncoherent", "SMMUv3, device does not snoop", arm64, coherent=False),
-            config("smmuv3-64k", "SMMUv3 with 4 KiB granules, 64 KiB pages", arm64, page_shift=16),
+            q35("intel", "VT-d of 39 bits, strict"),
+            q35("intel-lazy", "VT-d of 39 bits, flush queue", lazy=True),
+            q35("intel-untrusted", "VT-d of 39 bits, a device outside the case, bounce pool", untrusted=True),
+            q35("intel-6.12", "VT-d of 39 bits, strict, Linux 6.12", kernel=612),
+            q35("amd", "AMD v1 tables, strict", "amd"),
+            q35("virtio", "virtio-iommu", "virtio"),
+            virt("smmuv3", "SMMUv3, 48 bits in and 44 out"),
+            virt("smmuv3-lazy", "SMMUv3, flush queue", lazy=True),
+            virt("smmuv3-noncoherent", "SMMUv3, device does not snoop", coherent=False),
+            virt("smmuv3-64k", "SMMUv3 with 4 KiB granules, 64 KiB pages", page_shift=16),
         ),
         p2pdma=True,
         walker="VtdWalker, AmdV1Walker, LpaeWalker, VirtioWalker",
@@ -91,7 +128,7 @@ RECORDS = (
                   "entry that begins at a granule is joined to it", TRUSTED),
             Known("DMA-14", "drivers/iommu/dma-iommu.c: __invalidate_sg",
                   "a failed map of a list that was mapped before: entries behind the failing one get the stale dma "
-                  "address added to their offset and the stale dma length for their own"),
+                  "address added to their offset and the stale dma length for their own", TRUSTED),
             Known("DMA-21", "drivers/iommu/dma-iommu.c: iommu_dma_map_page",
                   "zeroes a FROM_DEVICE mapping's bounce buffer: what the device does not write comes back as zeros",
                   UNTRUSTED),
@@ -109,7 +146,9 @@ RECORDS = (
             Known("P2P-45", "drivers/iommu/dma-iommu.c: iommu_dma_sync_sg_for_device, iommu_dma_sync_sg_for_cpu",
                   "where the device does not snoop, P2P entries get cache maintenance like RAM"),
             Known("P2P-46", "drivers/iommu/dma-iommu.c: iommu_dma_map_sg",
-                  "a bus address is not compared with any mask or limit"),
+                  "a bus address is not compared with any mask or limit", TRUSTED),
+            PEERS_PAGES_UNASKED,
+            TABLES_JOIN_PROVIDERS.on("intel-untrusted", *(name for name in TRUSTED if name != "intel-6.12")),
             Known(ROUTELESS, "drivers/iommu/dma-iommu.c: iommu_dma_map_sg_swiotlb, iommu_dma_map_page",
                   "an untrusted client's P2P pages are mapped as RAM, or bounced where they do not fill granules, "
                   "without a look at the route", UNTRUSTED),

@@ -33,8 +33,8 @@ _TABLE = tuple(config.name for config in DMA_IOMMU_MACHINES
                if config.name not in ("pseries-ddw", "powernv-64", "powernv-phb3", "g5-u4", "cell-fixed"))
 
 _NO_LISTS = Known(
-    ("DMA-01", "DMA-03", "DMA-04", "DMA-05", "DMA-06", "DMA-07", "DMA-10", "DMA-11", "DMA-18", "DMA-20", "DMA-21",
-     "DMA-27", "DMA-37", "DMA-39", "DMA-41", "DMA-42"),
+    ("DMA-01", "DMA-03", "DMA-04", "DMA-05", "DMA-06", "DMA-07", "DMA-10", "DMA-11", "DMA-14", "DMA-18", "DMA-20",
+     "DMA-21", "DMA-27", "DMA-37", "DMA-39", "DMA-41", "DMA-42"),
     "arch/powerpc/platforms/ps3/system-bus.c: ps3_ioc0_map_sg, ps3_sb_map_sg", "lists are a BUG",
 )
 
@@ -151,7 +151,7 @@ RECORDS = (
             Known("DMA-16", "arch/powerpc/platforms/ps3/system-bus.c: ps3_ioc0_map_page",
                   "an entry that lv1 refuses is answered with address 0, which is no error",
                   checks=("failed_pages_are_errors",)),
-            Known("DMA-01", "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_map_area",
+            Known(("DMA-01", "DMA-24", "DMA-50"), "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_map_area",
                   "a second mapping of the same I/O page is a BUG"),
             _NO_LISTS,
             Known("DMA-30", "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_map_pages",

@@ -17,6 +17,16 @@ def build(name: str, strict: bool, tlb_refresh: bool, aperture: int) -> Device:
     return Device("zpci", machine, dma_ops=ops)
 
 
+def config(name: str, facts: str, strict: bool, tlb_refresh: bool, aperture: int) -> MachineConfig:
+    """Each function has a table and an aperture of its own."""
+
+    def sibling(first: Device) -> Device:
+        ops = S390PciDmaOps(first.machine, strict=strict, tlb_refresh=tlb_refresh, aperture=aperture)
+        return Device("zpci-2", first.machine, dma_ops=ops)
+
+    return MachineConfig(name, facts, partial(build, name, strict, tlb_refresh, aperture), sibling)
+
+
 RECORDS = (
     BackendRecord(
         id="s390_pci_dma_ops",
@@ -24,12 +34,10 @@ RECORDS = (
         source=("arch/s390/pci/pci_dma.c: s390_dma_*, dma_update_trans, __dma_purge_tlb",
                 "arch/s390/include/asm/pci_dma.h", "arch/s390/pci/pci_insn.c: zpci_refresh_trans"),
         machines=(
-            MachineConfig("zpci", "LPAR, lazy unmap, 256 MiB", partial(build, "zpci", False, False, 0)),
-            MachineConfig("zpci-strict", "LPAR, s390_iommu=strict", partial(build, "zpci-strict", True, False, 0)),
-            MachineConfig("zpci-guest", "z/VM or KVM guest: new translations are refreshed too",
-                          partial(build, "zpci-guest", False, True, 0)),
-            MachineConfig("zpci-1m", "an aperture of 1 MiB, lazy unmap",
-                          partial(build, "zpci-1m", False, False, 1 << 20)),
+            config("zpci", "LPAR, lazy unmap, 256 MiB", False, False, 0),
+            config("zpci-strict", "LPAR, s390_iommu=strict", True, False, 0),
+            config("zpci-guest", "z/VM or KVM guest: new translations are refreshed too", False, True, 0),
+            config("zpci-1m", "an aperture of 1 MiB, lazy unmap", False, False, 1 << 20),
         ),
         p2pdma=False,
         walker="ZpciWalker",

@@ -41,9 +41,9 @@ KNOWN_SBUS = (
     COHERENT_MASK_UNREAD,
     Known("DMA-30", "arch/sparc/mm/iommu.c: sbus_iommu_alloc",
           "addresses of coherent memory are aligned to a page, not to their order, the CPU's and the bus's"),
-    Known("DMA-31", "arch/sparc/mm/iommu.c: sbus_iommu_free",
+    Known(("DMA-31", "DMA-38", "DMA-45"), "arch/sparc/mm/iommu.c: sbus_iommu_free",
           "frees the page of a DVMA address that is no linear address, and dies unless the size is whole pages",
-          checks=("coherent_memory_is_released",)),
+          checks=("coherent_memory_is_released", "attributes_are_repeated", "pools_keep_align_and_boundary")),
 )
 SOURCE_SBUS = ("arch/sparc/mm/iommu.c: sbus_iommu_*", "arch/sparc/lib/bitext.c: bit_map_string_get, bit_map_clear",
                "arch/sparc/kernel/ioport.c: sparc_dma_alloc_resource")
@@ -102,8 +102,9 @@ RECORDS = (
             COHERENT_MASK_UNREAD,
             Known("DMA-30", "arch/sparc/mm/io-unit.c: iounit_alloc",
                   "addresses of coherent memory are aligned to a page, not to their order"),
-            Known("DMA-31", "arch/sparc/mm/io-unit.c: iounit_free", "is empty: coherent memory is never freed",
-                  checks=("coherent_memory_is_released",)),
+            Known(("DMA-31", "DMA-38", "DMA-45"), "arch/sparc/mm/io-unit.c: iounit_free",
+                  "is empty: coherent memory is never freed",
+                  checks=("coherent_memory_is_released", "attributes_are_repeated", "pools_keep_align_and_boundary")),
         ),
         stale="iounit_unmap_page and iounit_unmap_sg clear the bitmap only; IOPTEs stay valid",
     ),

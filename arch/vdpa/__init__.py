@@ -22,6 +22,16 @@ def build(ops: type[VdpasimDmaOps] | type[VduseDmaOps], name: str, arch: str = "
     return Device("vdpa0", machine, pci=False, mask=ALL_BITS, dma_ops=table)
 
 
+def config(name: str, facts: str, ops: type[VdpasimDmaOps] | type[VduseDmaOps], arch: str = "x86_64",
+           page_shift: int = 12, entries: int = 2048) -> MachineConfig:
+    """Each device has an IOTLB of its own."""
+
+    def sibling(first: Device) -> Device:
+        return Device("vdpa1", first.machine, pci=False, mask=ALL_BITS, dma_ops=ops(first.machine, entries))
+
+    return MachineConfig(name, facts, partial(build, ops, name, arch, page_shift, entries), sibling)
+
+
 RECORDS = (
     BackendRecord(
         id="vdpasim_dma_ops",
@@ -30,11 +40,9 @@ RECORDS = (
                 "drivers/vhost/iotlb.c: vhost_iotlb_add_range_ctx, vhost_iotlb_del_range",
                 "drivers/iommu/iova.c: alloc_iova, free_iova"),
         machines=(
-            MachineConfig("sim", "x86_64, 2048 entries (the default)", partial(build, VdpasimDmaOps, "sim")),
-            MachineConfig("sim-64k", "arm64 with 64 KiB pages",
-                          partial(build, VdpasimDmaOps, "sim-64k", "arm64", 16)),
-            MachineConfig("sim-32", "x86_64, max_iotlb_entries=32",
-                          partial(build, VdpasimDmaOps, "sim-32", entries=32)),
+            config("sim", "x86_64, 2048 entries (the default)", VdpasimDmaOps),
+            config("sim-64k", "arm64 with 64 KiB pages", VdpasimDmaOps, "arm64", 16),
+            config("sim-32", "x86_64, max_iotlb_entries=32", VdpasimDmaOps, entries=32),
         ),
         p2pdma=False,
         walker="Simulator",
@@ -60,11 +68,9 @@ RECORDS = (
                 "drivers/vhost/iotlb.c: vhost_iotlb_add_range_ctx, vhost_iotlb_itree_first",
                 "drivers/iommu/iova.c: alloc_iova_fast, free_iova_fast"),
         machines=(
-            MachineConfig("vduse", "x86_64, 2048 entries (the default)", partial(build, VduseDmaOps, "vduse")),
-            MachineConfig("vduse-64", "x86_64, max_iotlb_entries=64",
-                          partial(build, VduseDmaOps, "vduse-64", entries=64)),
-            MachineConfig("vduse-64k", "arm64 with 64 KiB pages: no coherent memory",
-                          partial(build, VduseDmaOps, "vduse-64k", "arm64", 16)),
+            config("vduse", "x86_64, 2048 entries (the default)", VduseDmaOps),
+            config("vduse-64", "x86_64, max_iotlb_entries=64", VduseDmaOps, entries=64),
+            config("vduse-64k", "arm64 with 64 KiB pages: no coherent memory", VduseDmaOps, "arm64", 16),
         ),
         p2pdma=False,
         walker="VduseDaemon",
