@@ -61,6 +61,11 @@ PARTIAL_SYNC_REFUSED = Known(
     "with a min_align_mask, a partial sync at the first bytes of a further slot is refused with a WARN, and copies "
     "nothing",
 )
+SLOT_SEARCH_HANGS = Known(
+    "DMA-40", "kernel/dma/swiotlb.c: swiotlb_do_find_slots",
+    "with a min_align_mask, a search in a crowded pool can step over its start and never end, with the area's lock "
+    "held",
+)
 PEERS_PAGES_UNASKED = Known(
     "P2P-30", "kernel/dma/mapping.c: dma_map_page_attrs",
     "a peer's page is mapped as if it were RAM, whatever the route; 6.17 and later warn with dma-debug, and refuse",

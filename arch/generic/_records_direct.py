@@ -9,6 +9,7 @@ from functools import partial
 from arch.record import (
     PARTIAL_SYNC_REFUSED,
     PEERS_PAGES_UNASKED,
+    SLOT_SEARCH_HANGS,
     TABLES_JOIN_PROVIDERS,
     BackendRecord,
     Known,
@@ -95,9 +96,7 @@ RECORDS = (
             Known("DMA-30", "kernel/dma/swiotlb.c: swiotlb_alloc",
                   "coherent memory from a restricted pool is aligned to a page, not to its order",
                   ("arm64-restricted",)),
-            Known("DMA-40", "kernel/dma/swiotlb.c: swiotlb_do_find_slots",
-                  "with a min_align_mask, a search in a crowded pool can step over its start and never end, with the "
-                  "area's lock held", BOUNCING),
+            SLOT_SEARCH_HANGS.on(*BOUNCING),
             Known("DMA-41", "kernel/dma/swiotlb.c: swiotlb_do_find_slots",
                   "a bounced entry of no bytes is BUG_ON(!nslots)", BOUNCING),
             PEERS_PAGES_UNASKED.on("x86_64", "x86_64-bounce", "x86_64-iommu-off", "x86_64-6.12"),

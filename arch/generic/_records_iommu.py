@@ -128,7 +128,8 @@ RECORDS = (
                   "entry that begins at a granule is joined to it", TRUSTED),
             Known("DMA-14", "drivers/iommu/dma-iommu.c: __invalidate_sg",
                   "a failed map of a list that was mapped before: entries behind the failing one get the stale dma "
-                  "address added to their offset and the stale dma length for their own", TRUSTED),
+                  "address added to their offset and the stale dma length for their own", TRUSTED,
+                  checks=("stale_lists_are_left_alone",)),
             Known("DMA-21", "drivers/iommu/dma-iommu.c: iommu_dma_map_page",
                   "zeroes a FROM_DEVICE mapping's bounce buffer: what the device does not write comes back as zeros",
                   UNTRUSTED),

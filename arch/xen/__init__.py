@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal
 
-from arch.record import PARTIAL_SYNC_REFUSED, BackendRecord, Known, MachineConfig
+from arch.record import PARTIAL_SYNC_REFUSED, SLOT_SEARCH_HANGS, BackendRecord, Known, MachineConfig
 from dma_ops import Device, Machine
 from dma_ops.swiotlb import IoTlbMem
 
@@ -90,6 +90,7 @@ RECORDS = (
             Known("DMA-18", "drivers/xen/swiotlb-xen.c: xen_swiotlb_map_page",
                   "nothing translates, no permissions: a device can write what it was given to read"),
             PARTIAL_SYNC_REFUSED.on("pv-high", "pv-areas"),
+            SLOT_SEARCH_HANGS.on("pv-low", "arm64", "arm64-noncoherent", "arm64-noflush"),
             Known("DMA-41", "kernel/dma/swiotlb.c: swiotlb_do_find_slots",
                   "a bounced entry of no bytes is BUG_ON(!nslots)", ("pv-high", "pv-areas")),
         ),

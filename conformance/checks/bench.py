@@ -134,6 +134,27 @@ class Bench:
         """How often a check that draws random numbers does so."""
         return 1 if self.profile == "quick" else 6
 
+    def sibling(self) -> dma_ops.Device:
+        """Another device on the machine: in a domain of its own where the record has such, else beside the one under
+        test, with the same backend, mask and limits."""
+        if self.config.sibling is not None:
+            return self.config.sibling(self.device)
+        mine = self.device
+        dev = dma_ops.Device(
+            f"{mine.name}-2", self.machine, dma_ops=mine.dma_ops, mask=mine.dma_mask, pci=mine.is_pci,
+            coherent=mine.dma_coherent, bus_dma_limit=mine.bus_dma_limit, dma_ranges=mine.dma_ranges,
+        )
+        for name in ("direct", "io_tlb_mem", "dma_ops_bypass", "untrusted", "coherent_dma_mask", "dma_offset"):
+            setattr(dev, name, getattr(mine, name))
+        return dev
+
+    def read_by(self, dev: dma_ops.Device, address: int, length: int) -> bytes:
+        """What another device reads. A fault is a violation."""
+        try:
+            return dev.dma_read(address, length)
+        except DmaFault as fault:
+            raise Violation(f"{dev.name} cannot read what is mapped for it: {fault}") from None
+
     # -- buffers -----------------------------------------------------------------------------------------------
 
     def blocks(self, where: str) -> list[Block]:

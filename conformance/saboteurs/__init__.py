@@ -6,7 +6,9 @@ selftest plants each in the backends it is meant for and runs those rules: one t
 rule that notices none is worth nothing.
 """
 
-from . import core, history, limits, peers, slips, streaming, syncs, tables
+from . import core, duties, history, limits, peers, slips, streaming, syncs, tables
 from .base import SABOTEURS, Saboteur
 
-__all__ = ["SABOTEURS", "Saboteur", "core", "history", "limits", "peers", "slips", "streaming", "syncs", "tables"]
+__all__ = [
+    "SABOTEURS", "Saboteur", "core", "duties", "history", "limits", "peers", "slips", "streaming", "syncs", "tables",
+]

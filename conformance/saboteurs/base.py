@@ -67,7 +67,7 @@ class Saboteur:
         name, _, config = target.partition("/")
         real = replace(backend(name), known=())
         chosen = machine(real, config)
-        return real, MachineConfig(chosen.name, chosen.facts, partial(self.build, chosen.build))
+        return real, MachineConfig(chosen.name, chosen.facts, partial(self.build, chosen.build), chosen.sibling)
 
     def build(self, build: Callable[[], Device]) -> Device:
         device = build()
@@ -130,7 +130,7 @@ def planted_in(
 
 
 def in_the_core(
-    function: str, *targets: str, breaks: Iterable[str], bug: str = "", commit: str = ""
+    function: str, *targets: str, breaks: Iterable[str], bug: str = "", commit: str = "", dies: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator of a function(real, …) that replaces one of the library; targets default to CORE."""
 
@@ -138,7 +138,7 @@ def in_the_core(
         what = " ".join((broken.__doc__ or "").split())
         add(Saboteur(
             broken.__name__.replace("_", "-"), what, tuple(breaks), targets or (CORE,), core=((function, broken),),
-            bug=bug, commit=commit,
+            bug=bug, commit=commit, dies=dies,
         ))
         return broken
 

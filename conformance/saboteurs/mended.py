@@ -6,6 +6,7 @@ A target is "py:conformance.saboteurs.mended:NAME/machine".
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from functools import partial
 
@@ -48,13 +49,27 @@ class QuietOnPeers(Broken):
             events[n:] = [event for event in events[n:] if not dev.machine.is_p2p_page(event[1])]
 
 
+class MasksBusAddresses(Broken):
+    """A list with a bus address beyond the device's mask is refused: what P2P-46 asks for, and Linux does not do."""
+
+    def map_sg(self, dev: Device, sg: SgView, dir: int, attrs: int) -> int:
+        count: int = self.inner_map_sg(dev, sg, dir, attrs)
+        for entry in [sg[i] for i in range(max(count, 0))]:
+            if entry.bus_address and entry.dma_address + entry.dma_length - 1 > dev.dma_mask:
+                self.inner_unmap_sg(dev, sg, dir, attrs)
+                return -errno.EREMOTEIO
+        return count
+
+
 def mended(name: str, ops: type[Broken]) -> BackendRecord:
     real = backend(name)
     saboteur = Saboteur("", "", (), (), ops)
     machines = tuple(
-        MachineConfig(config.name, config.facts, partial(saboteur.build, config.build)) for config in real.machines
+        MachineConfig(config.name, config.facts, partial(saboteur.build, config.build), config.sibling)
+        for config in real.machines
     )
     return replace(real, machines=machines, known=())
 
 
 IOMMU_DMA = mended("iommu_dma_ops", QuietOnPeers)
+IOMMU_MASKED = mended("iommu_dma_ops", MasksBusAddresses)

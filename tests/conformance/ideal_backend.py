@@ -75,6 +75,8 @@ class Ideal(PyDmaMapOps):
     # -- dma_map_ops
 
     def map_page(self, dev, page, offset, size, dir, attrs):
+        if dev.machine.is_p2p_page(page):
+            raise DmaError(errno.EREMOTEIO)     # it has to come through map_sg, which looks at the route
         return self._map(dev, [(page + offset, size)], dir)
 
     def unmap_page(self, dev, addr, size, dir, attrs):
@@ -88,6 +90,8 @@ class Ideal(PyDmaMapOps):
                 raise DmaError(errno.EINVAL)
             kind = p2pdma_map_type(dev, entry.page) if dev.machine.is_p2p_page(entry.page) else "THRU_HOST_BRIDGE"
             if kind == "BUS_ADDR":
+                if bus_address(dev, entry.phys) + entry.length - 1 > dev.dma_mask:
+                    raise DmaError(errno.EREMOTEIO)
                 chunks.append(("bus", bus_address(dev, entry.phys), entry.length))
             elif kind != "THRU_HOST_BRIDGE":
                 raise DmaError(errno.EREMOTEIO)
@@ -316,7 +320,7 @@ class Babbles(Sabotage):
 
 def record(ops, **facts):
     def build():
-        machine = Machine("ideal", arch="arm64", ram=((0x100000, 64 << 20),), pci_p2pdma=True)
+        machine = Machine("ideal", arch="arm64", ram=((0x100000, 64 << 20),), pci_p2pdma=True, kernel=612)
         return Device("0000:00:01.0", machine, dma_ops=ops())
 
     return BackendRecord(

@@ -25,7 +25,7 @@ def test_all_clauses_are_there():
     dma = {int(name[4:]) for name in rules if name.startswith("DMA-")}
     assert dma == set(range(1, 51))
     assert {1, 8, 10, 15, 20, 26, 30, 47, 50, 54, 60, 66, 70, 71, 72} <= p2p and len(p2p) == 54
-    assert sum(1 for rule in rules.values() if rule.checks) >= 76
+    assert sum(1 for rule in rules.values() if rule.checks) >= 96
 
 
 def test_every_check_belongs_to_a_rule():

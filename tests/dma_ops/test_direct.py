@@ -455,6 +455,27 @@ class TestP2p:
         dma_ops.dma_map_sgtable(dev, table, DMA_BIDIRECTIONAL)
         assert table.segments()[0] == (self.BAR + 0x1000, 4096, 1)
 
+    def test_a_stale_mark_leaks_the_slot_of_ram(self, dev):
+        """Mapping does not clear a mark that an earlier mapping left, and unmapping skips what is marked."""
+        dev.io_tlb_mem = IoTlbMem(dev.machine, 0x1000000, 128, force_bounce=True)
+        table = SgTable([(0x50000, 0, 100)])
+        for fields, leaked in ((0, 0), (1, 1)):
+            for sg in table:
+                sg.dma_flags = fields
+            dma_ops.dma_map_sgtable(dev, table, DMA_BIDIRECTIONAL)
+            assert dev.io_tlb_mem.used == 1
+            dma_ops.dma_unmap_sgtable(dev, table, DMA_BIDIRECTIONAL)
+            assert dev.io_tlb_mem.used == leaked
+
+    def test_a_list_that_would_bounce_is_eio(self, dev):
+        """Not -EREMOTEIO: the route is there, only the buffer is not."""
+        dev.pci = dev.pci.host.add("05.0", 0x1234, 0x11E8)
+        dev.pci.tree.cpu = ("AMD", 0x17)
+        dev.io_tlb_mem = IoTlbMem(dev.machine, 0x1000000, 128, force_bounce=True)
+        with pytest.raises(DmaError) as error:
+            dma_ops.dma_map_sgtable(dev, self.table(), DMA_BIDIRECTIONAL)
+        assert (error.value.errno, dev.io_tlb_mem.used) == (errno.EIO, 0)
+
     def test_sync_takes_a_bus_address_for_a_dma_address(self, dev):
         """The peer's bus address 0x80001000 is also the number of slot 2 of the pool, which the sync overwrites."""
         dev.io_tlb_mem = pool = IoTlbMem(dev.machine, self.BUS, 512)

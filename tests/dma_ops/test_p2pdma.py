@@ -185,6 +185,31 @@ def test_the_type_is_cached_until_the_next_distance_call():
 
 # -- distance_many, find_many ----------------------------------------------------------------------------------
 
+def test_a_quiet_distance_leaves_the_map_without_a_message():
+    """The type is cached by whichever of distance and map comes first, and only who finds it out says why."""
+    tree, nodes = switch()
+    provider(nodes)
+    dev = Device("d", tree.machine)
+    dev.pci = nodes["d"]
+    tree.machine.dmesg.clear()
+    assert p2pdma.pci_p2pdma_distance(nodes["c"], dev) == -1
+    assert p2pdma.p2pdma_map_type(dev, BAR) == "NOT_SUPPORTED"
+    assert tree.machine.dmesg == []
+    nodes["c"].p2pdma.map_types.clear()
+    assert p2pdma.p2pdma_map_type(dev, BAR) == "NOT_SUPPORTED"
+    assert "cannot be used for peer-to-peer DMA" in tree.machine.dmesg[-1]
+
+
+def test_the_host_bridge_is_named_only_after_a_redirect():
+    """Without ACS in the way nobody says which bridge is not in the list, verbose or not."""
+    tree, nodes = switch()
+    p2pdma.calc_map_type_and_dist(nodes["c"], nodes["d"], True)
+    assert not any("whitelist:" in line for line in tree.machine.dmesg)
+    nodes["down_c"].acs = ACS_RR
+    p2pdma.calc_map_type_and_dist(nodes["c"], nodes["a"], False)
+    assert tree.machine.dmesg[-1] == "0000:00:00.0: Host bridge not in P2PDMA whitelist: 8086:29c0"
+
+
 @pytest.mark.parametrize(("cpu", "clients", "expected"), [
     (None, [], -1), (None, ["c"], 0), (None, ["a"], 4), (None, ["a", "b"], 8), (None, ["a", "d"], -1),
     (ZEN, ["a", "d"], 10), (ZEN, ["c", "a", "b"], 8),

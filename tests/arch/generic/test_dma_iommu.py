@@ -620,6 +620,36 @@ def test_p2p_pages_are_maintained_like_ram() -> None:
     assert [event[:3] for event in dev.machine.events] == [("sync_dev", memory, K4), ("sync_cpu", memory, K4)]
 
 
+def test_a_refusal_comes_after_the_cache_maintenance() -> None:
+    """dma-core.md 4.10: RAM and the peer's memory are written back for a list that is then refused."""
+    dev = arm64("m", coherent=False)
+    memory = peer(dev)
+    ram = dev.machine.alloc_ram(0)
+    dev.machine.events = []
+    with pytest.raises(DmaError) as error:
+        dma_ops.dma_map_sgtable(dev, SgTable([(ram, 0, 64), (memory, 0, K4)]), DMA_TO_DEVICE)
+    assert error.value.errno == errno.EREMOTEIO
+    assert [event[:3] for event in dev.machine.events] == [("sync_dev", ram, 64), ("sync_dev", memory, K4)]
+
+
+@pytest.mark.parametrize("kinds", ["RRBR", "BRRB", "RBRRB", "RRRB"])
+def test_unmapping_the_returned_count_happens_to_work(intel: Device, kinds: str) -> None:
+    """dma-core.md 4.10: outputs are all within the count, so nothing is left. One less leaves a mark, or an IOVA."""
+    memory = peer(intel, same_switch=True)
+    for less in (0, 1):
+        rows = [(memory + i * K4 if kind == "B" else intel.machine.alloc_ram(0), 0, K4) for i, kind in enumerate(kinds)]
+        table = SgTable(rows)
+        dma_ops.dma_map_sgtable(intel, table, DMA_TO_DEVICE)
+        last = table.segments()[-1][2]
+        table.orig_nents = table.nents - less
+        dma_ops.dma_unmap_sgtable(intel, table, DMA_TO_DEVICE)
+        table.orig_nents = len(kinds)
+        marked = any(row[5] for row in table.entries())
+        assert marked == bool(less and last)
+        if not less:
+            assert intel.resources()["iova"] == 0
+
+
 # -- the record ------------------------------------------------------------------------------------------------
 
 def test_record() -> None:
