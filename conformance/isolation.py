@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from typing import Any, Literal
 
 import arch
@@ -31,6 +32,7 @@ START_LIMIT = 120                       # seconds until the child is there
 Profile = Literal["quick", "full"]
 
 
+@cache
 def foreign(name: str) -> bool:
     """Is the backend that was asked for by this name another one's than the reference library's?"""
     return name not in arch.backends()
