@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""The second axis of P2PDMA: per route, what the core lets arrive (policy) and what happens if it does (mechanism).
+"""The second axis of P2PDMA: per route and design, what the core lets arrive (policy) and what happens if it does
+(mechanism).
 
-run_route() is the legacy API's, for the matrix; run_design() that of each design of 2021, for their comparison.
-
-policy     supported, refused: what dma_pci_p2pdma_supported() tells a driver, which then does not try
+policy     supported, refused: what dma_pci_p2pdma_supported() tells a driver, which then does not try. It is Linux
+           6.1's, whichever the design; RAM is always supported
 mechanism  native: every byte is reached where it is, by the design's own way; fallback: by another (one mapping per
            segment, dma_map_sg underneath, a copy through host memory); refused: an errno, and nothing was touched;
-           unsafe: it is mapped to what the hardware does not lead to the peer, or a refusal left traces, or the kernel
-           would die; absent: no P2P page can exist on this machine, or the backend leaves map_sg NULL
+           unsafe: it is mapped to what the hardware does not lead to the peer, or a refusal or an unmap left traces,
+           or the kernel would die; absent: no P2P page can exist on this machine, or the call is a NULL pointer
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from scatterlist.entry import sg_is_pci_p2pdma
 from .checks.bench import SG_DMA_BUS_ADDRESS, Bench, Lot, Row, Segment, errno_of
 from .checks.topology import FORWARDS, UNKNOWN, Kind, Peers, peers
 from .facts import Subject
-from .paths import DESIGNS, Mapping, Path, entries
+from .paths import DESIGNS, Path, entries
 
+#: What lies where, by route: the host bridge above the peers, and whose memory each entry is.
 LISTS: dict[str, tuple[tuple[int, int], tuple[Kind, ...]]] = {
     "same-switch": (UNKNOWN, ("near", "near2")),
     "host-bridge": (FORWARDS, ("far", "far")),
@@ -32,7 +33,7 @@ LISTS: dict[str, tuple[tuple[int, int], tuple[Kind, ...]]] = {
     "mixed-list": (FORWARDS, ("ram", "ram", "near", "far", "ram", "near2")),
     "two-providers": (UNKNOWN, ("near", "near2", "near")),
 }
-DESIGN_ROUTES = ("host memory", "same switch", "host bridge", "blocked", "mixed list", "two providers")
+NO_P2PDMA = "the machine has no CONFIG_PCI_P2PDMA, so no P2P page exists"
 COPY = "copy through host memory"
 
 
@@ -48,63 +49,29 @@ class Outcome:
         return f"{self.mechanism} ({self.seen})" if self.seen else self.mechanism
 
 
-def run_route(route: str, subject: Subject, seed: str) -> tuple[str, str, str]:
-    """(policy, mechanism, what was seen) of a route."""
-    policy = "supported" if dma_ops.dma_pci_p2pdma_supported(subject.device) else "refused"
-    if route == "host-memory":
-        return _host_memory(Bench(subject, seed))
-    if not subject.machine.pci_p2pdma:
-        return policy, "absent", "the machine has no CONFIG_PCI_P2PDMA, so no P2P page exists"
-    if not subject.has("map_sg"):
-        return policy, "absent", "the backend has no map_sg; calling it is a NULL call"
-    if not subject.reach and route == "mixed-list":
-        return policy, "refused", "no page of RAM can be mapped"
-    bench = Bench(subject, seed)
-    host, kinds = LISTS[route]
-    p = peers(bench, host)
-    rows = [p.row(kind, 0, bench.page) for kind in kinds]
-    mechanism, seen = _try(
-        p, p.lot(rows), DESIGNS["legacy"], reachable=route != "blocked", forwards=host == FORWARDS
-    )
-    return policy, mechanism, seen
-
-
-def _host_memory(bench: Bench) -> tuple[str, str, str]:
-    """Ordinary RAM, for comparison: native, or refused where nothing can be mapped at all."""
-    if not bench.subject.reach:
-        return "supported", "refused", "no page of RAM can be mapped"
-    lot = bench.lot("one")
-    page, offset, length = lot.rows[0]
-    address = dma_ops.dma_map_page(bench.device, page, offset, length, DMA_BIDIRECTIONAL)
-    bench.expect_read([(address, length, 0)], lot)
-    phys = bench.reach(address)
-    if phys == page + offset:
-        return "supported", "native", ""
-    return "supported", "fallback", "bounced"
-
-
-def run_design(design: str, route: str, subject: Subject, seed: str = "0") -> Outcome:
-    """What becomes of a route, one of DESIGN_ROUTES, under a design, one of paths.DESIGNS."""
+def run_route(design: str, route: str, subject: Subject, seed: str = "0") -> Outcome:
+    """What becomes of a route, one of selection.ROUTES, under a design, one of paths.DESIGNS."""
     path = DESIGNS[design]
-    policy = "supported" if dma_ops.dma_pci_p2pdma_supported(subject.device) else "refused"
-    bench = Bench(subject, f"{seed}:{design}:{route}")
-    if route == "host memory":
-        if not subject.reach:
-            return Outcome("supported", "refused", "no page of RAM can be mapped")
-        lot = bench.lot("pages")
+    if route == "host-memory":
+        bench = Bench(subject, seed)
+        lot = bench.lot("pages" if subject.reach else [_page(bench)])
         return Outcome("supported", *_judge(bench, lot, path))
+    policy = "supported" if dma_ops.dma_pci_p2pdma_supported(subject.device) else "refused"
     if not subject.machine.pci_p2pdma:
-        return Outcome(policy, "absent", "the machine has no CONFIG_PCI_P2PDMA")
-    if route == "mixed list" and not subject.reach:
-        return Outcome(policy, "refused", "no page of RAM can be mapped")
-    host, kinds = LISTS[route.replace(" ", "-")]
+        return Outcome(policy, "absent", NO_P2PDMA)
+    host, kinds = LISTS[route]
+    bench = Bench(subject, seed)
     p = peers(bench, host)
-    lot = p.lot([p.row(kind, 0, bench.page) for kind in kinds])
-    return Outcome(policy, *_try(p, lot, path, reachable=route != "blocked", forwards=host == FORWARDS))
+    rows = [
+        _page(bench) if kind == "ram" and not subject.reach else p.row(kind, 0, bench.page) for kind in kinds
+    ]
+    return Outcome(policy, *_judge(bench, p.lot(rows), path, p, reachable=route != "blocked",
+                                   forwards=host == FORWARDS))
 
 
-def _try(p: Peers, lot: Lot, path: Path, *, reachable: bool, forwards: bool) -> tuple[str, str]:
-    return _judge(p.bench, lot, path, p, reachable=reachable, forwards=forwards)
+def _page(bench: Bench) -> Row:
+    """A page of RAM wherever there is one: for a device that is refused all of them."""
+    return bench.machine.alloc_ram(0), 0, bench.page
 
 
 def _judge(
@@ -117,7 +84,7 @@ def _judge(
         mapping = path.call(b.device, given, DMA_BIDIRECTIONAL)
     except KernelBug as bug:
         if str(bug).startswith("call of NULL"):
-            return "absent", "the backend has no map_sg"
+            return "absent", "the backend has no map_sg, and Linux would call it"
         return "unsafe", f"the kernel would die: {bug}"
     except DmaError as error:
         name = errno.errorcode.get(errno_of(error), str(error.errno))
@@ -141,8 +108,12 @@ def _judge(
     if seen != lot.content:
         return "unsafe", "the device reads other bytes"
     arrived = p.seen(lot) == raw if p is not None else in_memory(b, lot) == raw
-    kinds = kinds_of(mapping)
-    mapping.undo()
+    try:
+        mapping.undo()
+    except KernelBug as bug:
+        return "unsafe", f"the kernel would die in unmap: {bug}"
+    if b.counters() != before[0] and _grows(b, lot, path):
+        return "unsafe", "something stays allocated after unmap"
     ways = [mapping.how] if path.design in ("C", "new") and mapping.how != "native" else []
     if not arrived:
         if (p.seen(lot) if p is not None else b.cpu(lot)) != raw:
@@ -150,7 +121,14 @@ def _judge(
         ways.append(COPY)
     if ways:
         return "fallback", ", ".join(ways)
-    return "native", kinds if p is not None else ""
+    return "native", kinds_of(p, segments) if p is not None else ""
+
+
+def _grows(b: Bench, lot: Lot, path: Path) -> bool:
+    """Is more allocated after one more map and unmap? Then it is a leak, and nothing that a backend keeps for later."""
+    before = b.counters()
+    path.map(b.device, lot.rows, DMA_BIDIRECTIONAL).undo()
+    return b.counters() != before
 
 
 def in_memory(b: Bench, lot: Lot) -> bytes:
@@ -158,17 +136,10 @@ def in_memory(b: Bench, lot: Lot) -> bytes:
     return b"".join(b.machine.mem.peek(page + offset, length) for page, offset, length in lot.rows)
 
 
-def kinds_of(mapping: Mapping) -> str:
-    """How the segments are marked. Design B marks nothing: there it is the list's pages that tell."""
-    if mapping.requests:
-        flags = [request.bus for request in mapping.requests]
-    elif mapping.vector is not None:
-        flags = [bool(flag & SG_DMA_BUS_ADDRESS) for _, _, flag in mapping.vector]
-    else:
-        assert mapping.table is not None
-        marks = marked(mapping.table)
-        flags = [i in marks for i in range(mapping.table.nents)]
-    return ", ".join(sorted({"bus address" if flag else "mapped" for flag in flags}))
+def kinds_of(p: Peers, segments: list[Segment]) -> str:
+    """What the segments are, by who answers to their addresses: a peer below the switch, or the host bridge."""
+    claimed = {p.client.claim(address) is not None for address, _, _ in segments}
+    return ", ".join(word for word, kind in (("bus address", True), ("mapped", False)) if kind in claimed)
 
 
 def marked(sgt: SgTable) -> set[int]:

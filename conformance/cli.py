@@ -27,12 +27,13 @@ from .outcomes.junit import junit
 from .outcomes.ktap import ktap
 from .outcomes.waivers import Waiver
 from .plugin import TIME_LIMIT
-from .results import ResultsError, project_version, read
+from .results import Report, ResultsError, header, project_version, read
 from .rules import Rule, RuleError, load_rules
 from .runner import RunError, run
 from .saboteurs.cli import selftest_command
 from .selection import (
     APIS,
+    ROUTES,
     Case,
     Selection,
     SelectionError,
@@ -243,39 +244,53 @@ def backends_command(as_json: bool) -> None:
 
 
 @main.command("candidates")
+@click.argument("results", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--backend", "-b", "names", multiple=True, metavar="ID", help="Only these backends: ids or globs.")
-@click.option("--verdicts", is_flag=True, help="Each backend's verdict for each route and design, too.")
-@click.option("--all-machines", is_flag=True, help="Verdicts on every machine, not on one of each backend.")
+@click.option("--verdicts", is_flag=True, help="Each backend's outcome of each route under each design, too.")
+@click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def candidates_command(names: tuple[str, ...], verdicts: bool, all_machines: bool, as_json: bool) -> None:
-    """Compare the three designs of 2021 with what Linux has: what each costs, and where a bug would hide."""
+def candidates_command(
+    results: Path | None, names: tuple[str, ...], verdicts: bool, seed: int, as_json: bool
+) -> None:
+    """Compare the three designs of 2021 with what Linux has: what each costs, and where a bug would hide.
+
+    From the routes in RESULTS, a results.jsonl or the folder that has one; without it they are run.
+    """
     from . import candidates
 
-    records = [record for _, record in Selection(backends=check_globs(names)).records()]
-    lines, rows = candidates.compare(records, every_machine=all_machines)
+    report = routes_of(Selection(backends=check_globs(names), seed=seed)) if results is None else read(results)
     if as_json:
-        click.echo(json.dumps(candidates.as_json(lines, rows), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(candidates.as_json(report), indent=2, ensure_ascii=False))
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("", no_wrap=True)
-    for line in lines:
-        table.add_column(line.id, ratio=1)
-    for question, answers in candidates.screen(lines, len(records)):
-        table.add_row(question, *answers)
-    console().print(table)
+    matrix = reports.comparison(report)
+    if matrix is None:
+        raise click.UsageError(f"{results} has no routes")
+    matrix.title = ""
+    console().print(reports.table(matrix))
     if verdicts:
-        console().print(_verdict_table(rows))
+        console().print(_verdict_table(candidates.verdicts(report)))
+
+
+def routes_of(selection: Selection) -> Report:
+    """The routes of a selection, run here and now."""
+    from .execute import run_named
+
+    names = {record.id: name for name, record in selection.records()}
+    cases = [case for case in selection.cases() if case.route]
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        return Report(header(selection), [
+            run_named(case, names[case.backend], selection.seed, selection.profile)
+            for case in progress.track(cases, description="routes")
+        ])
 
 
 def _verdict_table(rows: Sequence[Verdicts]) -> Table:
-    from .axis import DESIGN_ROUTES
-    from .candidates import cell
-
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("backend", "machine", "design", *DESIGN_ROUTES):
+    for heading in ("backend", "design", *ROUTES, "machines"):
         table.add_column(heading, no_wrap=True)
     for row in rows:
-        table.add_row(row.backend, row.machine, row.design, *(cell(row.routes[route]) for route in DESIGN_ROUTES))
+        more = f" and {len(row.machines) - 2} more" if len(row.machines) > 2 else ""
+        table.add_row(row.backend, row.design, *row.cells, ", ".join(row.machines[:2]) + more)
     return table
 
 
@@ -365,7 +380,7 @@ def _traced(case: Case, name: str, seed: int, profile: Literal["quick", "full"])
 def explain_command(what: str, name: str, seed: int, profile: Literal["quick", "full"], form: str | None) -> None:
     """Tell what a rule says and where it comes from; run a case again and tell what was seen."""
     from . import reproduce, timeline
-    from .selection import suggest
+    from .candidates import SUMMARY
 
     rules = load_rules()
     if ":" not in what:
@@ -397,16 +412,20 @@ def explain_command(what: str, name: str, seed: int, profile: Literal["quick", "
     if case.route is None:
         click.echo("\n".join(_explain_rule(rules[case.what])))
     else:
-        click.echo(f"{case.what}: what the core lets arrive (policy), and what happens if it does (mechanism)")
+        click.echo(f"{case.what} through {SUMMARY[case.api]}")
+        click.echo("what the core lets arrive (policy), and what happens if it does (mechanism)")
     click.echo(f"\nbackend     {record.id}: {record.summary}")
     click.echo(f"machine     {config.name}: {config.facts}")
+    if outcome.cost:
+        click.echo(f"cost        {', '.join(f'{value} {key}' for key, value in outcome.cost.items())}")
     if outcome.policy:
         click.echo(f"policy      {outcome.policy}\nmechanism   {outcome.mechanism}")
     click.echo(f"verdict     {outcome.verdict.value}{f' ({outcome.detail})' if outcome.detail else ''}")
     if rows:
         click.echo("\ntimeline (what the check did last; mN: on its N-th machine)")
         click.echo("\n".join(timeline.lines(rows)))
-    click.echo(f"\nrun it      {reproduce.pytest_node(case, name, seed, profile)}")
+    if without_running(case) is None:
+        click.echo(f"\nrun it      {reproduce.pytest_node(case, name, seed, profile)}")
     if rows:
         click.echo("            explain --form python (or c) writes it as a program")
     sys.exit(1 if outcome.verdict.bad else 0)

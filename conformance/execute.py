@@ -12,9 +12,11 @@ from typing import Any, Literal
 
 from dma_ops import DmaError, DmaFault, KernelBug
 
-from .axis import run_route
+from .axis import Outcome, run_route
 from .checks import Bench, NotTested, Violation, checks
+from .cost import measure
 from .facts import Subject, kernel_number, parse_fact
+from .paths import DESIGNS
 from .rules import Rule, load_rules
 from .selection import Case, SelectionError, subject
 from .verdict import Tally, Verdict
@@ -36,18 +38,22 @@ class Result:
     detail: str = ""
     check: str = ""
     policy: str = ""                    # of a route: what the core lets arrive
-    mechanism: str = ""                 # of a route: what happens if it does
+    mechanism: str = ""                 # of a route: what happens if it does, through the design that is the api
+    cost: dict[str, int] | None = None  # of host memory through a design: bytes, segments, flushes
 
     def as_json(self) -> dict[str, Any]:
         row = asdict(self)
         row["verdict"] = self.verdict.value
-        return {"type": "case", **{key: value for key, value in row.items() if value != ""}}
+        return {"type": "case", **{key: value for key, value in row.items() if value not in ("", None)}}
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Result:
         """Raises TypeError, ValueError, KeyError for a line that is no case."""
         row = {key: value for key, value in row.items() if key != "type"}
-        if not all(isinstance(value, str) for value in row.values()):
+        cost = row.get("cost", {})
+        if not isinstance(cost, dict) or not all(type(value) is int for value in cost.values()):
+            raise ValueError("the cost of the case is no counts")
+        if not all(isinstance(value, str) for key, value in row.items() if key != "cost"):
             raise ValueError("a value of the case is not a text")
         if row["case"] != f"{row['what']}:{row['backend']}:{row['machine']}:{row['api']}":
             raise ValueError(f"the case {row['case']} is another one by its parts")
@@ -59,7 +65,7 @@ class Result:
         return cls(**{**row, "verdict": verdict})
 
 
-def result(case: Case, verdict: Verdict, detail: str = "", check: str = "", **route: str) -> Result:
+def result(case: Case, verdict: Verdict, detail: str = "", check: str = "", **route: Any) -> Result:
     return Result(
         case.id, "route" if case.route else "rule", case.what, case.backend, case.machine, case.api, verdict, detail,
         check, **route,
@@ -181,15 +187,22 @@ def _with_knowns(
 
 
 def _run_route(case: Case, subject: Subject, seed: int) -> Result:
-    outcome: list[tuple[str, str, str]] = []
+    found: list[Outcome] = []
     route = case.route or ""
-    verdict, detail = guarded(lambda: outcome.append(run_route(route, subject, f"{seed}:{case.id}")), subject)
-    if not outcome:
+    verdict, detail = guarded(lambda: found.append(run_route(case.api, route, subject, f"{seed}:{case.id}")), subject)
+    if not found:
         return result(case, Verdict.BROKEN if verdict is Verdict.PASS else verdict, detail)
-    policy, mechanism, seen = outcome[0]
-    if mechanism == "absent":
+    outcome = found[0]
+    if outcome.mechanism == "absent":
         verdict = Verdict.NOT_APPLICABLE
-    elif mechanism == "unsafe" and policy == "supported":
+    elif outcome.mechanism == "unsafe" and outcome.policy == "supported":
         verdict = Verdict.FAIL
-    verdict, seen = _with_knowns(case, subject, verdict, seen)
-    return result(case, verdict, seen, policy=policy, mechanism=mechanism)
+    seen = outcome.seen
+    if case.api == "legacy" or verdict is Verdict.FAIL:         # another design may well avoid a fault of Linux
+        verdict, seen = _with_knowns(case, subject, verdict, seen)
+    cost = None
+    if route == "host-memory" and outcome.mechanism in ("native", "fallback"):
+        cost = measure(subject, DESIGNS[case.api])
+    return result(
+        case, verdict, seen, policy=outcome.policy, mechanism=outcome.mechanism, cost=cost.as_json() if cost else None
+    )

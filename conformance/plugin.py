@@ -224,6 +224,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Recorder(suite), "dma-conformance-recorder")
 
 
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """With -v, what the case came to instead of PASSED, SKIPPED or FAILED."""
+    row = dict(report.user_properties).get(KEY) if report.when == "call" else None
+    if not isinstance(row, str):
+        return None
+    told = json.loads(row)
+    words = [told["verdict"], *(told[key] for key in ("policy", "mechanism") if key in told)]
+    return report.outcome, {"passed": ".", "skipped": "s"}.get(report.outcome, "F"), " / ".join(words)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     suite = config.stash.get(_SUITE, None)
     if suite is not None:

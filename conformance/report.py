@@ -13,10 +13,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from . import candidates
 from .execute import Result
 from .results import Report
 from .rules import load_rules
-from .selection import ROUTES, route_id
+from .selection import DESIGNS, ROUTES, route_id
 from .verdict import Tally, Verdict
 
 WORDS = {
@@ -41,7 +42,8 @@ STYLES = {
     Verdict.NOT_TESTED: "dim",
     Verdict.NOT_APPLICABLE: "dim",
 }
-ROUTE_STYLES = {"native": "green", "fallback": "cyan", "refused": "blue", "unsafe": "bold red", "–": "dim"}
+ROUTE_STYLES = {"native": "green", "fallback": "cyan", "refused": "blue", "unsafe": "bold red", "absent": "dim"}
+LEGEND = "n native, f fallback, r refused, U unsafe, u on some machines, - absent"
 _MECHANISMS = ("unsafe", "fallback", "native", "refused", "absent")     # which one speaks for several machines
 
 
@@ -60,6 +62,8 @@ class Matrix:
     title: str
     headings: list[str]
     rows: list[tuple[str, list[Cell]]] = field(default_factory=list)
+    first: str = "backend"
+    wrap: bool = False                  # sentences, which may take several lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +93,15 @@ def route_cell(results: Sequence[Result]) -> Cell:
     The word is what most machines show; those that map silently to the wrong place are counted beside it.
     """
     if not results:
-        return Cell("–", ROUTE_STYLES["–"])
+        return Cell("–", ROUTE_STYLES["absent"])
     if any(not result.mechanism for result in results):
         return cell(Tally(result.verdict for result in results))
     counts = Counter(result.mechanism for result in results if result.mechanism != "absent")
-    word = max(counts, key=lambda name: (counts[name], -_MECHANISMS.index(name))) if counts else "–"
+    word = max(counts, key=lambda name: (counts[name], -_MECHANISMS.index(name))) if counts else "absent"
     style = "unsafe" if counts["unsafe"] else word
     if counts["unsafe"] and word != "unsafe":
         word = f"{word}, unsafe {counts['unsafe']}/{len(results)}"
-    if results[0].policy == "supported":
+    if results[0].policy == "supported" or not counts:
         return Cell(word, ROUTE_STYLES[style])
     return Cell(f"refused / {word}", ROUTE_STYLES["refused"])
 
@@ -131,14 +135,43 @@ def matrices(report: Report) -> list[Matrix]:
             for name in backends:
                 matrix.rows.append((name, [cell(tallies.get((name, group), Tally())) for group in shown]))
             made.append(matrix)
-    routes = [result for result in report.results if result.kind == "route"]
+    routes: dict[tuple[str, str], list[Result]] = {}
+    for result in report.results:
+        if result.kind == "route" and result.api == "legacy":
+            routes.setdefault((result.backend, result.what), []).append(result)
     if routes:
         matrix = Matrix("P2P routes: policy / mechanism", list(ROUTES))
         for name in backends:
-            mine = {route: [r for r in routes if r.backend == name and r.what == route_id(route)] for route in ROUTES}
-            matrix.rows.append((name, [route_cell(mine[route]) for route in ROUTES]))
+            matrix.rows.append((name, [route_cell(routes.get((name, route_id(route)), [])) for route in ROUTES]))
         made.append(matrix)
+        made.append(designs(report))
     return made
+
+
+def designs(report: Report) -> Matrix:
+    """The mechanism of every route under every design, a letter each."""
+    found = candidates.by_design(report.results)
+    shown = [name for name in DESIGNS if found[name]]
+    matrix = Matrix(f"P2P designs: a letter for each of {', '.join(ROUTES)}; {LEGEND}", ["policy", *shown])
+    for name in report.header["backends"]:
+        policies = {one.policy for one in report.results if one.backend == name and one.what == route_id("same-switch")}
+        policy = " ".join(sorted(policies - {""})) or "–"
+        cells = [candidates.glyphs(found[design][name]) if name in found[design] else "–" for design in shown]
+        matrix.rows.append((name, [
+            Cell(policy, ROUTE_STYLES["native" if policy == "supported" else "refused"]),
+            *(Cell(text, ROUTE_STYLES["unsafe"] if "u" in text.lower() else "") for text in cells),
+        ]))
+    return matrix
+
+
+def comparison(report: Report) -> Matrix | None:
+    """What each design costs, and where a bug would hide; None for a report without routes."""
+    lines = candidates.summary(report)
+    if not lines:
+        return None
+    matrix = Matrix("What each design costs", [line.id for line in lines], first="", wrap=True)
+    matrix.rows = [(question, [Cell(answer) for answer in answers]) for question, answers in candidates.screen(lines)]
+    return matrix
 
 
 def findings(results: Iterable[Result], *verdicts: Verdict) -> list[Finding]:
@@ -176,21 +209,22 @@ def closing(report: Report) -> list[str]:
     return [f"{tally.total} cases: {tally}", *wrongs(report)]
 
 
-def _table(matrix: Matrix) -> Table:
-    table = Table(title=matrix.title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    table.add_column("backend", no_wrap=True)
+def table(matrix: Matrix) -> Table:
+    drawn = Table(title=matrix.title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    drawn.add_column(matrix.first, no_wrap=True)
     for heading in matrix.headings:
-        table.add_column(heading, no_wrap=True)
+        drawn.add_column(heading, no_wrap=not matrix.wrap, ratio=1 if matrix.wrap else None)
     for name, cells in matrix.rows:
-        table.add_row(name, *(Text(one.text, style=one.style) for one in cells))
-    return table
+        drawn.add_row(name, *(Text(one.text, style=one.style) for one in cells))
+    return drawn
 
 
 def text(report: Report, *, known: bool = False) -> RenderableType:
     """For a terminal. known: list the known faults too."""
     parts: list[RenderableType] = []
-    for matrix in matrices(report):
-        parts += [_table(matrix), Text()]
+    for matrix in (*matrices(report), comparison(report)):
+        if matrix is not None:
+            parts += [table(matrix), Text()]
     kinds = [*(verdict for verdict in Verdict if verdict.bad), Verdict.WAIVED, *([Verdict.KNOWN] if known else [])]
     for finding in findings(report.results, *kinds):
         result = finding.result
@@ -209,8 +243,10 @@ def markdown(report: Report) -> str:
     """For a forge's comment or job summary."""
     head = report.header
     out = [f"# dma-conformance {head['version']}: {head['profile']}, seed {head['seed']}", ""]
-    for matrix in matrices(report):
-        out += [f"## {matrix.title}", "", "| backend | " + " | ".join(matrix.headings) + " |"]
+    for matrix in (*matrices(report), comparison(report)):
+        if matrix is None:
+            continue
+        out += [f"## {matrix.title}", "", f"| {matrix.first} | " + " | ".join(matrix.headings) + " |"]
         out.append("|---" * (len(matrix.headings) + 1) + "|")
         out += [f"| {name} | " + " | ".join(one.text for one in cells) + " |" for name, cells in matrix.rows]
         out.append("")
@@ -239,7 +275,7 @@ def svg(report: Report) -> str:
     """The matrices as a picture that loads nothing from elsewhere."""
     parts: list[RenderableType] = []
     for matrix in matrices(report):
-        parts += [_table(matrix), Text()]
+        parts += [table(matrix), Text()]
     tally = Tally(result.verdict for result in report.results)
     whole = Group(*parts, Text(f"{tally.total} cases: {tally}"))
     ruler = Console(file=io.StringIO(), width=400)

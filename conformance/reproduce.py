@@ -16,12 +16,10 @@ _PAGE = ("page", "offset", "size", "dir", "attrs")
 
 def pytest_node(case: Case, name: str, seed: int, profile: str) -> str:
     """The command that runs nothing but this case under pytest."""
-    words = ["pytest", "--pyargs", "conformance", "--dma-seed", str(seed)]
+    words = ["pytest", "-v", "-p", "conformance.plugin", "--pyargs", "conformance", "--dma-seed", str(seed)]
     if profile != "quick":
         words += ["--dma-profile", profile]
-    if name != case.backend:
-        words += ["--dma-backend", name]
-    return shlex.join([*words, "--dma-case", case.id])
+    return shlex.join([*words, "--dma-backend", name, "--dma-case", case.id])
 
 
 def python_script(case: Case, name: str, seed: int, profile: str, outcome: Result) -> str:

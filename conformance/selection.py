@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from arch import BackendRecord, MachineConfig, backends
 
@@ -22,9 +22,10 @@ from .rules import Rule, load_rules
 if TYPE_CHECKING:
     from .facts import Subject
 
-Api = Literal["legacy"]
-APIS: tuple[Api, ...] = ("legacy",)
-ROUTES = ("host memory", "same switch", "host bridge", "blocked", "mixed list")
+Api = Literal["legacy", "A", "B", "C", "new"]
+APIS: tuple[Api, ...] = ("legacy",)                             # through which rules are tried
+DESIGNS: tuple[Api, ...] = ("legacy", "A", "B", "C", "new")     # and routes: paths.DESIGNS
+ROUTES = ("host-memory", "same-switch", "host-bridge", "blocked", "mixed-list", "two-providers")
 GROUP = "dma_conformance.backends"
 
 
@@ -34,9 +35,9 @@ class SelectionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A rule, or a route of the P2P axis, on a backend's machine through one of the two APIs."""
+    """A rule through one of the APIs, or a route of the P2P axis through one of the designs, on a backend's machine."""
 
-    what: str                           # the id of a rule, or "route/NAME"
+    what: str                           # the id of a rule, or "route/NAME" with one of ROUTES
     backend: str
     machine: str
     api: Api = "legacy"
@@ -53,13 +54,19 @@ class Case:
     def parse(cls, text: str) -> Case:
         """The case that an id stands for. Raises SelectionError."""
         parts = text.split(":")
-        if len(parts) != 4 or parts[3] not in APIS:
+        if len(parts) != 4:
             raise SelectionError(f"{text!r} is no case; a case is RULE:BACKEND:MACHINE:legacy")
-        return cls(parts[0], parts[1], parts[2], "legacy")
+        case = cls(parts[0], parts[1], parts[2], cast("Api", parts[3]))
+        if case.route is not None and case.route not in ROUTES:
+            raise SelectionError(f"there is no route {case.route!r}{suggest(case.route, ROUTES)}")
+        apis = APIS if case.route is None else DESIGNS
+        if case.api not in apis:
+            raise SelectionError(f"{text!r} is no case: {case.api!r} is none of {', '.join(apis)}")
+        return case
 
 
 def route_id(route: str) -> str:
-    return f"route/{route.replace(' ', '-')}"
+    return f"route/{route}"
 
 
 def suggest(name: str, names: Iterable[str]) -> str:
@@ -165,7 +172,8 @@ class Selection:
                     yield Case(rule.id, record.id, config.name)
                 if self.with_routes:
                     for route in ROUTES:
-                        yield Case(route_id(route), record.id, config.name)
+                        for design in DESIGNS:
+                            yield Case(route_id(route), record.id, config.name, design)
 
 
 def in_shard(case: str, shard: tuple[int, int]) -> bool:

@@ -99,7 +99,8 @@ TRUSTED = ("intel", "intel-lazy", "intel-6.12", "amd", "virtio", "smmuv3", "smmu
 
 # everything that a look at the route would give: the untrusted device's path takes none (iommu_dma_map_sg_swiotlb)
 ROUTELESS = ("P2P-10", "P2P-24", "P2P-34", "P2P-35", "P2P-36", "P2P-37", "P2P-38", "P2P-39", "P2P-40", "P2P-41",
-             "P2P-42", "P2P-43", "P2P-44", "P2P-47", "P2P-52", "P2P-54", "route/same-switch", "route/blocked")
+             "P2P-42", "P2P-43", "P2P-44", "P2P-47", "P2P-52", "P2P-54", "route/same-switch", "route/blocked",
+             "route/two-providers")
 
 RECORDS = (
     BackendRecord(

@@ -3,12 +3,11 @@
 
 import pytest
 
-from conformance.axis import LISTS
 from conformance.execute import UNSEEN
 from conformance.results import stale_knowns
 from conformance.rules import load_rules
 from conformance.runner import run
-from conformance.selection import Selection, known_backends
+from conformance.selection import DESIGNS, ROUTES, Selection, known_backends, route_id
 from conformance.verdict import Verdict
 
 
@@ -22,20 +21,23 @@ def test_the_matrix_is_true(tmp_path):
     assert stale_knowns(report.results) == []
     assert [r.case for r in report.results if r.detail.startswith(UNSEEN)] == []
 
-    routes = [r for r in report.results if r.kind == "route" and r.what != "route/host-memory"]
-    assert {r.backend for r in routes if r.policy == "supported"} == {"dma_direct", "iommu_dma_ops"}
+    routes = [r for r in report.results if r.kind == "route"]
+    assert {(r.what, r.api) for r in routes} == {(route_id(route), design) for route in ROUTES for design in DESIGNS}
+    peers = [r for r in routes if r.what != "route/host-memory"]
+    assert {r.backend for r in peers if r.policy == "supported"} == {"dma_direct", "iommu_dma_ops"}
     for backend in ("dma_direct", "iommu_dma_ops"):
-        seen = {r.what: r.mechanism for r in routes if r.backend == backend and r.mechanism in ("native", "fallback")}
-        assert seen == {f"route/{name}": "native" for name in ("same-switch", "host-bridge", "mixed-list")}
-    unsafe = [r for r in routes if r.mechanism == "unsafe" and r.policy == "supported"]
-    assert {(r.backend, r.machine, r.what, r.verdict) for r in unsafe} == {
-        ("iommu_dma_ops", "intel-untrusted", f"route/{name}", Verdict.KNOWN) for name in ("same-switch", "blocked")
+        seen = {r.what for r in peers if r.backend == backend and r.mechanism == "native" and r.api == "legacy"}
+        assert seen == {route_id(route) for route in ROUTES if route not in ("host-memory", "blocked")}
+    unsafe = [r for r in peers if r.mechanism == "unsafe" and r.policy == "supported"]
+    assert {(r.backend, r.machine, r.api, r.what, r.verdict) for r in unsafe} == {
+        ("iommu_dma_ops", "intel-untrusted", design, f"route/{name}", Verdict.KNOWN)
+        for design in ("legacy", "A") for name in ("same-switch", "blocked", "two-providers")
     }
 
 
 @pytest.mark.parametrize("record", known_backends().values(), ids=lambda record: record.id)
 def test_known_faults_name_what_there_is(record):
-    names = {*load_rules(), *(f"route/{name}" for name in LISTS)}
+    names = {*load_rules(), *map(route_id, ROUTES)}
     machines = {config.name for config in record.machines}
     for known in record.known:
         assert set(known.rules) <= names

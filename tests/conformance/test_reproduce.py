@@ -101,7 +101,7 @@ def test_the_c_source_compiles_and_answers_as_the_run_did(text, tmp_path):
 def test_explain_shows_the_timeline_and_where_to_go_on():
     code, said = call("DMA-13:forgetstounwind:plain:legacy", "-b", FORGETS)
     assert code == 1
-    for part in ("timeline", "dma_map_sgtable(sgt t", "run it      pytest --pyargs conformance", "--form python"):
+    for part in ("timeline", "dma_map_sgtable(sgt t", "run it      pytest -v -p conformance.plugin --pyargs conformance", "--form python"):
         assert part in said
 
 
