@@ -274,14 +274,19 @@ def candidates_command(
 def routes_of(selection: Selection) -> Report:
     """The routes of a selection, run here and now."""
     from .execute import run_named
+    from .isolation import foreign, run_isolated
 
     names = {record.id: name for name, record in selection.records()}
-    cases = [case for case in selection.cases() if case.route]
+    plan = [case for case in selection.cases() if case.route]
+    results = []
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        return Report(header(selection), [
-            run_named(case, names[case.backend], selection.seed, selection.profile)
-            for case in progress.track(cases, description="routes")
-        ])
+        for case in progress.track(plan, description="routes"):
+            name, seed, profile = names[case.backend], selection.seed, selection.profile
+            if foreign(name):
+                results.append(run_isolated(case, name, seed, profile, TIME_LIMIT))
+            else:
+                results.append(run_named(case, name, seed, profile))
+    return Report(header(selection, plan), results)
 
 
 def _verdict_table(rows: Sequence[Verdicts]) -> Table:

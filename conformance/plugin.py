@@ -224,6 +224,24 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Recorder(suite), "dma-conformance-recorder")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """A case needs no set-up and no tear-down: one report instead of three, of which a run has thousands to send."""
+    if not isinstance(item, CaseItem):
+        return None
+    hooks, alone = item.ihook, not item.config.stash[_SUITE].is_worker
+    if alone:
+        hooks.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    call = pytest.CallInfo.from_call(item.runtest, when="call", reraise=(pytest.exit.Exception, KeyboardInterrupt))
+    report = hooks.pytest_runtest_makereport(item=item, call=call)
+    hooks.pytest_runtest_logreport(report=report)
+    if call.excinfo is not None and report.failed:
+        hooks.pytest_exception_interact(node=item, call=call, report=report)
+    if alone:
+        hooks.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """With -v, what the case came to instead of PASSED, SKIPPED or FAILED."""
     row = dict(report.user_properties).get(KEY) if report.when == "call" else None

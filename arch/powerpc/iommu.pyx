@@ -118,11 +118,14 @@ cdef class IommuTable:
     def entries(self):
         """{I/O page number with it_offset: entry} of all entries that are not empty, read from memory."""
         cdef dict live = {}
-        cdef u64 i, entry
-        for i in range(self.it_size):
-            entry = read_tce(self.machine, self.it_base, i, self.format.size)
-            if entry != self.empty:
-                live[self.it_offset + i] = entry
+        cdef u64 i, entry, first = 0, step = 4096 // self.format.size
+        while first < self.it_size:                 # a chunk of memory, which may never have been written
+            if self.empty or self.machine.mem.chunk(self.it_base + first * self.format.size, False) != NULL:
+                for i in range(first, min(first + step, self.it_size)):
+                    entry = read_tce(self.machine, self.it_base, i, self.format.size)
+                    if entry != self.empty:
+                        live[self.it_offset + i] = entry
+            first += step
         return live
 
     # -- the table in memory -----------------------------------------------------------------------------------

@@ -44,7 +44,11 @@ cdef class P2m:
         if self.guest == XEN_HVM or pfn + n > self.nr_frames or mfn + n > self.nr_machine_frames:
             raise ValueError(f"frames {pfn:#x} and {mfn:#x} (+{n:#x}) are not in the tables")
         for i in range(n):
-            self.write(pfn + i, mfn + i)
+            self.forget(pfn + i)
+        for i in range(n):
+            self.machine.mem.write64(self.p2m + (pfn + i) * 8, mfn + i, False)
+        for i in range(n):
+            self.machine.mem.write64(self.m2p + (mfn + i) * 8, pfn + i, False)
 
     def load(self, u64 pfn, const u64[::1] mfns not None):
         """The same, one machine frame after the other (array.array("Q"))."""
@@ -72,10 +76,13 @@ cdef class P2m:
     cdef u64 owner(self, u64 mfn) noexcept nogil:
         return self.machine.mem.read64(self.m2p + mfn * 8, False) if mfn < self.nr_machine_frames else NONE
 
-    cdef void write(self, u64 pfn, u64 mfn) noexcept nogil:
+    cdef void forget(self, u64 pfn) noexcept nogil:
         cdef u64 old = self.entry(pfn)
         if old != NONE and self.owner(old) == pfn:
             self.machine.mem.write64(self.m2p + old * 8, NONE, False)
+
+    cdef void write(self, u64 pfn, u64 mfn) noexcept nogil:
+        self.forget(pfn)
         self.machine.mem.write64(self.p2m + pfn * 8, mfn, False)
         self.machine.mem.write64(self.m2p + mfn * 8, pfn, False)
 

@@ -13,7 +13,7 @@ from conformance.cost import measure
 from conformance.execute import Result
 from conformance.paths import DESIGNS as PATHS_OF_DESIGNS
 from conformance.paths import PATHS
-from conformance.results import dump, footer
+from conformance.results import document
 from conformance.selection import DESIGNS, ROUTES, Selection, known_backends, subject
 from conformance.verdict import Verdict
 
@@ -185,8 +185,7 @@ def test_json():
 def test_the_summary_of_a_file_is_that_of_the_run(tmp_path, ran):
     """Results written, read and summed up give what the run gave: candidates RESULTS, and a section of its report."""
     path = tmp_path / "results.jsonl"
-    rows = [ran.header, *(one.as_json() for one in ran.results), footer(ran.results, Selection())]
-    path.write_text("".join(map(dump, rows)), encoding="utf-8")
+    path.write_text(document(ran.header, ran.results), encoding="utf-8")
     told = json.loads(CliRunner().invoke(main, ["candidates", str(path), "--json"]).output)
     assert told == json.loads(json.dumps(candidates.as_json(ran)))
     markdown = CliRunner().invoke(main, ["report", str(path), "--format", "markdown"]).output
