@@ -101,7 +101,8 @@ def test_the_c_source_compiles_and_answers_as_the_run_did(text, tmp_path):
 def test_explain_shows_the_timeline_and_where_to_go_on():
     code, said = call("DMA-13:forgetstounwind:plain:legacy", "-b", FORGETS)
     assert code == 1
-    for part in ("timeline", "dma_map_sgtable(sgt t", "run it      pytest -v -p conformance.plugin --pyargs conformance", "--form python"):
+    command = "run it      pytest -v -p conformance.plugin --pyargs conformance"
+    for part in ("timeline", "dma_map_sgtable(sgt t", command, "--form python"):
         assert part in said
 
 
