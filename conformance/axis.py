@@ -53,20 +53,29 @@ def run_route(design: str, route: str, subject: Subject, seed: str = "0") -> Out
     """What becomes of a route, one of selection.ROUTES, under a design, one of paths.DESIGNS."""
     path = DESIGNS[design]
     if route == "host-memory":
-        bench = Bench(subject, seed)
-        lot = bench.lot("pages" if subject.reach else [_page(bench)])
-        return Outcome("supported", *_judge(bench, lot, path))
+        return Outcome("supported", *try_ram(path, subject, seed))
     policy = "supported" if dma_ops.dma_pci_p2pdma_supported(subject.device) else "refused"
     if not subject.machine.pci_p2pdma:
         return Outcome(policy, "absent", NO_P2PDMA)
-    host, kinds = LISTS[route]
+    return Outcome(policy, *try_peers(path, subject, seed, *LISTS[route]))
+
+
+def try_ram(path: Path, subject: Subject, seed: str) -> tuple[str, str]:
+    """(mechanism, what was seen) of pages of RAM."""
+    bench = Bench(subject, seed)
+    return _judge(bench, bench.lot("pages" if subject.reach else [_page(bench)]), path)
+
+
+def try_peers(path: Path, subject: Subject, seed: str, host: tuple[int, int],
+              kinds: tuple[Kind, ...]) -> tuple[str, str]:
+    """(mechanism, what was seen) of a page of each kind, below a host bridge."""
     bench = Bench(subject, seed)
     p = peers(bench, host)
     rows = [
         _page(bench) if kind == "ram" and not subject.reach else p.row(kind, 0, bench.page) for kind in kinds
     ]
-    return Outcome(policy, *_judge(bench, p.lot(rows), path, p, reachable=route != "blocked",
-                                   forwards=host == FORWARDS))
+    forwards = host == FORWARDS
+    return _judge(bench, p.lot(rows), path, p, reachable=forwards or "far" not in kinds, forwards=forwards)
 
 
 def _page(bench: Bench) -> Row:

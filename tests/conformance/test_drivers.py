@@ -2,16 +2,22 @@
 """Each driver moves the same bytes over whatever path its list was mapped by, on every backend."""
 
 import struct
+from collections import Counter
+from functools import cache
 from random import Random
 
 import pytest
 
+from conformance.axis import marked, try_peers, try_ram
 from conformance.checks.bench import Bench
+from conformance.checks.topology import FORWARDS, peers
 from conformance.drivers import DRIVERS, HardwareError, MemoryRegions, NvmePrp, NvmeSgl, Ring
 from conformance.drivers.rdma import best_page_size
-from conformance.paths import PATHS
+from conformance.paths import PATHS, entries
 from conformance.selection import known_backends, subject
 from dma_ops import DMA_BIDIRECTIONAL, DMA_TO_DEVICE, Device, DmaError, DmaFault, KernelBug, Machine
+from dma_ops.p2pdma import pci_alloc_p2pmem
+from scatterlist.core import SgTable
 
 RAM = 0x100000
 P = 4096
@@ -19,73 +25,93 @@ P = 4096
 
 # -- lists -----------------------------------------------------------------------------------------------------
 
-class Lists:
-    """Small lists over frames of a bench, of which many begin and end where a page list wants it."""
+PEERS = ("near", "near2", "far")
+MEMORY = (("ram",), PEERS, ("ram", *PEERS))         # of a list: host memory, P2P memory, both
 
-    def __init__(self, bench, rnd, most, align):
+
+class Lists:
+    """Small lists over frames of a bench and of its peers, of which many begin and end where a page list wants it."""
+
+    def __init__(self, bench, p, rnd, most, align):
         self.page = bench.page
         self.align = align
         self.rnd = rnd
         self.most = most                # entries
         block = bench.blocks("low")[0]
-        self.frames = [block.start + i * self.page for i in range(block.frames)]
+        self.frames = {"ram": [block.start + i * self.page for i in range(block.frames)]}
+        for kind in PEERS if p is not None else ():
+            start = pci_alloc_p2pmem(p.providers[kind], 16 * self.page)
+            self.frames[kind] = [start + i * self.page for i in range(16)]
 
-    def draw(self, driver):
+    def draw(self, driver, kinds):
+        """(the kind of each entry, rows)"""
         rnd, page, align = self.rnd, self.page, max(driver.align, self.align)
         n = rnd.randrange(1, self.most + 1)
         if page > 1 << 14:              # whole pages in the middle are slow to fill
             n = min(n, 2)
-        first = rnd.randrange(len(self.frames) - 2 * n)
-        frames = self.frames[first:first + n] if rnd.random() < 0.5 else rnd.sample(self.frames, n)
-        kind = rnd.choice(("joined", "joined", "loose"))
+        chosen = [rnd.choice(kinds) for _ in range(n)]
+        frames = []
+        for kind, m in Counter(chosen).items():
+            pool = self.frames[kind]
+            first = rnd.randrange(len(pool) - 2 * m)
+            frames += [(kind, f) for f in (pool[first:first + m] if rnd.random() < 0.5 else rnd.sample(pool, m))]
+        if len(set(chosen)) > 1:
+            rnd.shuffle(frames)
+        joined = rnd.random() < 0.67 and n > 1
         rows = []
-        for i, frame in enumerate(frames):
+        for i, (_, frame) in enumerate(frames):
             offset, length = rnd.randrange(page - 700) & -align, rnd.randrange(align, 600) & -align
-            if kind == "joined" and n > 1:
-                if i == 0:
-                    offset = page - length
-                elif i < n - 1:
-                    offset, length = 0, page
-                else:
-                    offset = 0
+            if joined and i == 0:
+                offset = page - length
+            elif joined and i < n - 1:
+                offset, length = 0, page
+            elif joined:
+                offset = 0
             rows.append((frame, offset, length))
         spare = sum(length for _, _, length in rows) % max(driver.total, align)
         if spare:                       # the last entry makes the sum fit
             frame, offset, length = rows[-1]
             rows[-1] = (frame, offset, length + max(driver.total, align) - spare)
-        return rows
+        return [kind for kind, _ in frames], rows
 
 
-def paths_of(s):
-    """The paths that map RAM here at all, as a trial list finds out; design B calls dma_map_sg for RAM."""
-    found = {}
-    for name, path in PATHS.items():
-        if name == "B":
-            continue
-        device = s.config.build()
-        page = device.machine.alloc_ram(0, s.reach[-1])
-        try:
-            path.map(device, [(page, 0, 512)], DMA_BIDIRECTIONAL)
-        except (DmaError, KernelBug):
-            continue
-        found[name] = path
-    return found
+def put(machine, rows, content):
+    at = 0
+    for page, offset, length in rows:
+        write = machine.mem.poke if machine.is_p2p_page(page) else machine.cpu_write
+        write(page + offset, content[at:at + length])
+        at += length
+
+
+def get(machine, rows):
+    return b"".join(
+        (machine.mem.peek if machine.is_p2p_page(page) else machine.cpu_read)(page + offset, length)
+        for page, offset, length in rows
+    )
 
 
 def move(device, driver, path, rows, content, raw):
-    """One list: (what the device read, what the CPU finds after the device wrote raw)."""
-    machine = device.machine
-    at = 0
-    for page, offset, length in rows:
-        machine.cpu_write(page + offset, content[at:at + length])
-        at += length
+    """One list: (what the device read, what lies there after the device wrote raw)."""
+    put(device.machine, rows, content)
     mapping = path.map(device, rows, DMA_BIDIRECTIONAL)
     extents = mapping.extents()
     assert sum(length for _, length in extents) == len(content)
     read = driver.fetch(extents)
     driver.store(extents, raw)
     mapping.undo()
-    return read, b"".join(machine.cpu_read(page + offset, length) for page, offset, length in rows)
+    return read, get(device.machine, rows)
+
+
+def refuse(bench, path, rows):
+    """One list that is refused: an errno, and the allocator, the table and the list are as they were."""
+    given = path.prepare(bench.device, rows)
+    before = bench.counters(), bench.ops.table()
+    with pytest.raises(DmaError):
+        path.call(bench.device, given, DMA_BIDIRECTIONAL)
+    assert (bench.counters(), bench.ops.table()) == before
+    if isinstance(given, SgTable):
+        assert entries(given) == rows
+        assert not marked(given)
 
 
 #: The PS3's IO controller dies of two mappings within one I/O page.
@@ -94,31 +120,61 @@ MOST = {"ps3_ioc0_dma_ops": 1}
 ALIGN = {"sba_dma_ops": 2}
 
 
+@cache
+def verdicts(s):
+    """{path: {kind of memory: mechanism}}: what the axis sees, under a host bridge that forwards. The policy is left
+    out: a driver that does not ask hands its P2P memory to whatever the mechanism is."""
+    kinds = PEERS if s.machine.pci_p2pdma else ()
+    return {
+        name: {"ram": try_ram(path, s, "drivers")[0]}
+        | {kind: try_peers(path, s, "drivers", FORWARDS, (kind,))[0] for kind in kinds}
+        for name, path in PATHS.items()
+    }
+
+
+def subject_of(name):
+    """On the first machine that can have P2P memory, or the first."""
+    found = [subject(name, config.name) for config in known_backends()[name].machines]
+    return next((s for s in found if s.machine.pci_p2pdma), found[0])
+
+
 def many_lists(name, count):
-    record = known_backends()[name]
-    s = subject(name, record.machines[0].name)
+    """count lists for each driver: how many transfers there were, and how many refusals, by kind of memory."""
+    s = subject_of(name)
     if not s.reach or not s.allocates:
         with pytest.raises((DmaError, KernelBug)):
             Ring(s.config.build())
-        return
-    paths = paths_of(s)
-    assert paths, "no path maps RAM"
+        return None
+    told = verdicts(s)
+    moved, refused = Counter(), Counter()
     for driver_name, kind in DRIVERS.items():
         rnd = Random(f"{name}/{driver_name}")
         bench = Bench(s, f"{name}/{driver_name}")
-        lists = Lists(bench, rnd, MOST.get(name, 4), ALIGN.get(name, 1))
+        p = peers(bench, FORWARDS) if s.machine.pci_p2pdma else None
+        lists = Lists(bench, p, rnd, MOST.get(name, 4), ALIGN.get(name, 1))
         driver = kind(bench.device)
         before = bench.counters()
         for i in range(count):
-            rows = lists.draw(kind)
+            choice = MEMORY[i % 3] if p is not None else MEMORY[0]
+            kinds, rows = lists.draw(kind, choice)
             size = sum(length for _, _, length in rows)
-            for path_name, path in paths.items():
-                content, raw = rnd.randbytes(size), rnd.randbytes(size)
+            content, raw = rnd.randbytes(size), rnd.randbytes(size)
+            for path_name, path in PATHS.items():
+                met = {told[path_name][one] for one in kinds}
+                if met & {"unsafe", "absent"}:
+                    continue
+                if "refused" in met:
+                    refuse(bench, path, rows)
+                    refused[choice] += 1
+                    continue
                 read, found = move(bench.device, driver, path, rows, content, raw)
-                assert read == content, (driver_name, path_name, i, rows)
-                assert found == raw, (driver_name, path_name, i, rows)
+                assert read == content, (driver_name, path_name, i, kinds, rows)
+                assert found == raw, (driver_name, path_name, i, kinds, rows)
+                moved[choice] += 1
         assert bench.counters() == before
         driver.close()
+    assert moved[MEMORY[0]], "no path maps RAM"
+    return moved, refused
 
 
 BACKENDS = sorted(known_backends())
@@ -126,13 +182,22 @@ BACKENDS = sorted(known_backends())
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_every_path_of_every_driver_moves_the_same_bytes(name):
-    many_lists(name, 200)
+    many_lists(name, 60)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_thousand_lists(name):
     many_lists(name, 1000)
+
+
+def test_p2p_bytes_go_through_the_backends_whose_mechanism_is_native():
+    """Where the policy refuses, too: what an unsupporting backend maps through the host bridge, the drivers reach."""
+    for name in ("dma_direct", "iommu_dma_ops", "gart_dma_ops", "dma_iommu_ops", "xen_swiotlb_dma_ops"):
+        moved, refused = many_lists(name, 9)
+        assert moved[PEERS] and moved[MEMORY[2]], name
+        assert bool(refused) == (name not in ("dma_direct", "iommu_dma_ops")), name
 
 
 def test_ia64_loses_the_lowest_bit():
