@@ -28,7 +28,7 @@ COPY_PAGES = 8192
 
 
 class Linux:
-    """The shared library, one method for each function of shim/driver.c."""
+    """The shared library, one method for each function of driver.c."""
 
     def __init__(self, path):
         self.lib = ctypes.CDLL(path)

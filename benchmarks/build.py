@@ -8,8 +8,11 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
+
+from conformance.oracle.build import HERE as ORACLE
+from conformance.oracle.source import MissingSource, find
+from scatterlist import get_include
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -27,23 +30,6 @@ setup(name="bench", packages=[], ext_modules=cythonize(
 """
 
 
-class MissingSource(RuntimeError):
-    """Linux's source is not there; the sentence says what to install."""
-
-
-def cache_dir() -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "dma-conformance" / "benchmarks"
-
-
-def linux_tarball() -> Path:
-    found = sorted(Path("/usr/src").glob("linux-source-6.1*.tar.*"))
-    if not found:
-        raise MissingSource("Linux's source is not in /usr/src: install Debian's package linux-source-6.1 "
-                            "(apt-get install linux-source-6.1)")
-    return found[0]
-
-
 def digest(paths: list[Path]) -> str:
     """One short name for the contents of files and the compiler."""
     sum_ = hashlib.sha256("".join(CFLAGS).encode() + sys.version.encode())
@@ -52,41 +38,26 @@ def digest(paths: list[Path]) -> str:
     return sum_.hexdigest()[:16]
 
 
-def unpack_linux(cache: Path) -> Path:
-    """A folder with the two files of Linux that are compiled, and nothing else of it."""
-    tarball = linux_tarball()
-    stat = tarball.stat()
-    folder = cache / f"linux-{stat.st_size}-{stat.st_mtime_ns}"
-    wanted = {name for name in FROM_LINUX if not (folder / name).exists()}
-    if not wanted:
-        return folder
-    print(f"unpacking {', '.join(FROM_LINUX)} from {tarball}", file=sys.stderr)
-    with tarfile.open(tarball) as archive:
-        for member in archive:
-            name = member.name.split("/", 1)[-1]
-            source = archive.extractfile(member) if name in wanted else None
-            if source is not None:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_bytes(source.read())
-                wanted.remove(name)
-                if not wanted:
-                    return folder
-    raise MissingSource(f"{tarball} lacks {', '.join(sorted(wanted))}")
-
-
 def build_linux(cache: Path) -> Path:
-    """A shared library of Linux's lib/scatterlist.c and our driver."""
-    source = unpack_linux(cache)
-    shim = [path for path in (HERE / "shim").rglob("*") if path.is_file()]
-    folder = cache / f"{source.name}-{digest(shim)}"
+    """A shared library of Linux's lib/scatterlist.c, compiled with the oracle's shim, and our driver."""
+    source = find("6.1")
+    if source is None:
+        raise MissingSource("Linux's source is not in /usr/src: install Debian's package linux-source-6.1 "
+                            "(apt-get install linux-source-6.1)")
+    lists, header = source.files(FROM_LINUX)
+    shim = [path for folder in (ORACLE / "shim", Path(get_include())) for path in folder.rglob("*.h")]
+    folder = cache / f"linux-{source.version}-{digest([*shim, HERE / 'driver.c', lists, header])}"
     library = folder / "liblinux_sg.so"
     if library.exists():
         return library
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "include/linux").mkdir(parents=True, exist_ok=True)
+    link = folder / "include/linux/scatterlist.h"
+    link.unlink(missing_ok=True)
+    link.symlink_to(header)
     # two objects, so that nothing of lib/scatterlist.c is inlined into the driver: as in the kernel
-    includes = [f"-I{HERE / 'shim'}", f"-I{source / 'include'}"]
+    includes = [f"-I{ORACLE / 'shim'}", f"-I{folder / 'include'}", f"-I{get_include()}", "-include", "linux/kconfig.h"]
     objects = []
-    for file in (source / "lib/scatterlist.c", HERE / "shim/driver.c"):
+    for file in (lists, HERE / "driver.c"):
         objects.append(str(folder / (file.stem + ".o")))
         subprocess.run(["gcc", *CFLAGS, "-fPIC", "-w", *includes, "-c", str(file), "-o", objects[-1]], check=True)
     subprocess.run(["gcc", "-shared", "-Wl,-Bsymbolic", "-o", str(library), *objects], check=True)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The same calls on our side, from C loops; the times are taken as shim/driver.c takes them."""
+"""The same calls on our side, from C loops; the times are taken as driver.c takes them."""
 
 from libc.string cimport memset
 from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec

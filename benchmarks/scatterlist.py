@@ -19,7 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .build import MissingSource, build_linux, build_ours, cache_dir
+from conformance.oracle.source import MissingSource, cache_dir
+
+from .build import build_linux, build_ours
 
 GOALS = {"build of runs of 4, ours / Linux": 0.7, "walk, ours / Linux": 1.1, "build of runs of 4, Python / ours": 1.2}
 
@@ -66,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None] = print) -> int:
-    cache = cache_dir()
+    cache = cache_dir() / "benchmarks"
     try:
         library = build_linux(cache)
     except MissingSource as error:

@@ -21,6 +21,7 @@ from . import report as reports
 from .audit.cli import audit_command
 from .c.cli import cflags_command
 from .execute import Result, without_running
+from .oracle.cli import oracle_command
 from .outcomes.badge import badge
 from .outcomes.cli import diff_command, merge_command, waived, waivers_option
 from .outcomes.junit import junit
@@ -84,6 +85,7 @@ main.add_command(merge_command)
 main.add_command(diff_command)
 main.add_command(trace_command)
 main.add_command(cflags_command)
+main.add_command(oracle_command)
 
 
 #: Formats for other programs.

@@ -117,6 +117,7 @@ cdef class CObject:
         """Let the object see this CObject's machine: it may have been loaded for another one since."""
         if self.object == NULL or self.kernel is None:
             raise ValueError("the CObject was made without __init__")
+        self.kernel.refresh()
         self.object.calls = &CALLS
         self.object.kernel = &self.kernel.facts
         self.object.page_offset = <u64>self.kernel.mem.base

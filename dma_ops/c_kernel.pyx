@@ -11,7 +11,7 @@ from cpython.exc cimport PyErr_Occurred, PyErr_SetString
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset, strlen
 
-from scatterlist._structs cimport scatterlist
+from scatterlist._structs cimport phys_vec, scatterlist
 from scatterlist.types cimport page_t, phys_addr_t, u8, u64
 
 from ._c_api cimport bus_dma_region, device, dma_conformance_calls, dma_conformance_object
@@ -93,6 +93,7 @@ cdef class Kernel:
 
     def __dealloc__(self):
         cdef u64 address
+        free(<void *>self.facts.how.pgmaps)
         if self.devices is not None:
             for address in self.devices.values():
                 free((<c_device *>address).ranges)
@@ -132,6 +133,23 @@ cdef class Kernel:
                 made.dev.dma_range_map = made.ranges
         to_struct(dev, &made.dev)
         return &made.dev
+
+    cdef int refresh(self) except -1:
+        """Let C code see the machine's P2P ranges as they are now; before 6.12 lists do not look at them."""
+        cdef phys_vec *rows
+        cdef int i
+        if self.facts.version < 612 or self.facts.how.n_pgmaps == <unsigned int>self.machine.nr_pgmaps:
+            return 0
+        rows = <phys_vec *>calloc(self.machine.nr_pgmaps, sizeof(phys_vec))
+        if rows == NULL:
+            raise MemoryError("no memory for the P2P ranges")
+        for i in range(self.machine.nr_pgmaps):
+            rows[i].paddr = self.machine.pgmaps[i].start
+            rows[i].len = self.machine.pgmaps[i].end - self.machine.pgmaps[i].start
+        free(<void *>self.facts.how.pgmaps)
+        self.facts.how.pgmaps = rows
+        self.facts.how.n_pgmaps = self.machine.nr_pgmaps
+        return 0
 
     cdef int read_devices(self) except -1:
         """Let each Device have what C code wrote into its struct device."""

@@ -14,18 +14,13 @@
 #include <linux/kconfig.h>
 #include <linux/limits.h>
 #include <linux/log2.h>
+#include <linux/math.h>
 #include <linux/minmax.h>
 #include <linux/printk.h>
 #include <linux/string.h>
 #include <linux/types.h>
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
-#define DIV_ROUND_UP(n, d) (((n) + (d) - 1) / (d))
-#define DIV_ROUND_UP_ULL(n, d) DIV_ROUND_UP((unsigned long long)(n), d)
-#define roundup(x, y) ((((x) + (y) - 1) / (y)) * (y))
-#define rounddown(x, y) ((x) - (x) % (y))
-#define round_up(x, y) ((((x) - 1) | ((__typeof__(x))(y) - 1)) + 1)
-#define round_down(x, y) ((x) & ~((__typeof__(x))(y) - 1))
 #define upper_32_bits(n) ((u32)((u64)(n) >> 32))
 #define lower_32_bits(n) ((u32)(n))
 #define might_sleep() ((void)0)

@@ -21,6 +21,8 @@ typedef spinlock_t raw_spinlock_t;
 #define spin_unlock_bh(lock) spin_unlock(lock)
 #define spin_lock_irqsave(lock, flags) ((flags) = 0, spin_lock(lock))
 #define spin_unlock_irqrestore(lock, flags) ((void)(flags), spin_unlock(lock))
+#define assert_spin_locked(lock) ((void)(lock))
+#define lockdep_assert_held(lock) ((void)(lock))
 #define raw_spin_lock_irqsave(lock, flags) spin_lock_irqsave(lock, flags)
 #define raw_spin_unlock_irqrestore(lock, flags) spin_unlock_irqrestore(lock, flags)
 #define local_irq_save(flags) ((flags) = 0)
