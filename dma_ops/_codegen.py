@@ -153,7 +153,7 @@ def version(source: dict[str, Any]) -> str:
 def wrapped(line: str) -> str:
     """A line of Cython, its parameters aligned on further lines where it is too long."""
     indent = " " * (line.find(")(") + 2)
-    out = []
+    out: list[str] = []
     for part in re.split(r"(?<=,) ", line):
         if out and len(out[-1]) + len(part) < 119:
             out[-1] += f" {part}"

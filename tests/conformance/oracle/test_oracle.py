@@ -97,7 +97,7 @@ def test_tarballs_are_read_like_trees(tmp_path: Path, monkeypatch: pytest.Monkey
         source = open_source(path)
         assert (source.version, source.series, source.number) == ("9.7.3", "9.7", 907)
         assert source.file("lib/x.c").read_text() == "int x;\n"
-        with pytest.raises(MissingSource, match="lib/y.c"):
+        with pytest.raises(MissingSource, match=r"lib/y\.c"):
             source.file("lib/y.c")
     monkeypatch.setenv("DMA_CONFORMANCE_LINUX", f"{tmp_path / 'none'}:{tree}")
     found = find("9.7")
