@@ -28,7 +28,7 @@ from .c_kernel cimport fill_kernel_calls, guard, kernel_of
 from .device cimport Device
 from .machine cimport Machine
 
-from ._abi import EXPECTED, compiled
+from . import _abi
 
 cdef enum:
     MAX_ARGUMENTS = 8
@@ -47,8 +47,8 @@ cdef int fill_calls() except -1:
     for i in range(sizeof(CALLS) // sizeof(void *)):
         if (<void **>&CALLS)[i] == NULL:
             raise ImportError(f"dma_ops.c_api: call {i} of c_api.toml has no function")
-    layout = compiled()
-    if any(layout[name] != expected for name, expected in EXPECTED.items()):
+    layout = _abi.compiled()
+    if any(layout[name] != expected for name, expected in _abi.EXPECTED.items()):
         raise ImportError("dma_ops.c_api: the compiler laid out a struct differently from c_api.toml")
     return 0
 
