@@ -58,6 +58,7 @@ from .device cimport (
     WALK_OK,
     Walker,
 )
+from .phys cimport OP_DMA_IOMMU, OP_MAP_PHYS
 
 from .device import OPS as _OPS
 from .errors import DmaError
@@ -536,7 +537,7 @@ cdef class WrappedOps(PyDmaMapOps):
 
     def __init__(self, DmaMapOps inner not None):
         self.inner = inner
-        self.filled = self.python | inner.filled
+        self.filled = self.python | inner.filled & ~<unsigned long>(OP_MAP_PHYS | OP_DMA_IOMMU)     # no PhysMapOps
         if type(self).p2pdma is None:
             self.flags = inner.flags
         if not callable(getattr(type(self), "translate", None)):

@@ -6,6 +6,7 @@ import errno
 import pytest
 
 import dma_ops
+from arch import backends
 from dma_ops import (
     DMA_BIDIRECTIONAL,
     DMA_TO_DEVICE,
@@ -207,3 +208,22 @@ def test_a_wrapper_without_init_is_an_error():
 
     with pytest.raises(ValueError, match="__init__"):
         dma_ops.dma_map_sgtable(device(NoInit()), table(), DMA_TO_DEVICE)
+
+
+def test_a_wrapped_iommu_dma_has_none_of_its_newer_members():
+    """Its C methods behind map_page are those of another class: they must not be called on the wrapper."""
+    dev = backends()["iommu_dma_ops"].machines[0].build()
+    seen = []
+
+    class Seeing(WrappedOps):
+        def map_page(self, dev, page, offset, size, dir, attrs):
+            seen.append(page + offset)
+            return self.inner_map_page(dev, page, offset, size, dir, attrs)
+
+    dev.dma_ops = Seeing(dev.dma_ops)
+    phys = dev.machine.alloc_ram(0) + 64
+    addr = dma_ops.dma_map_phys(dev, phys, 256, dma_ops.DMA_TO_DEVICE)
+    assert seen == [phys]
+    dma_ops.dma_unmap_phys(dev, addr, 256, dma_ops.DMA_TO_DEVICE)
+    assert not dma_ops.dma_iova_try_alloc(dev, dma_ops.DmaIovaState(), phys, 4096)
+    assert dev.resources()["iova"] == 0
