@@ -597,9 +597,10 @@ cdef int _fill_rows(SgTable table, const unsigned char[::1] rows, size_t width) 
 
 def _runtime_layout():
     """{field: offset} and sizeof of struct scatterlist as compiled, for the layout's test."""
-    cdef scatterlist *sg = NULL
+    cdef scatterlist sg
+    cdef char *start = <char *>&sg
     return {
-        "page_link": <size_t>&sg.page_link, "offset": <size_t>&sg.offset, "length": <size_t>&sg.length,
-        "dma_address": <size_t>&sg.dma_address, "dma_length": <size_t>&sg.dma_length,
-        "dma_flags": <size_t>&sg.dma_flags,
+        "page_link": <char *>&sg.page_link - start, "offset": <char *>&sg.offset - start,
+        "length": <char *>&sg.length - start, "dma_address": <char *>&sg.dma_address - start,
+        "dma_length": <char *>&sg.dma_length - start, "dma_flags": <char *>&sg.dma_flags - start,
     }, ENTRY
