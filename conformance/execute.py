@@ -148,7 +148,7 @@ def run_case(
     worst = (Verdict.NOT_TESTED, "", "")
     seen = []
     for name in (only,) if only else rule.checks:
-        bench = partial(Bench, subject, f"{seed}:{case.id}:{name}", profile)
+        bench = partial(Bench, subject, f"{seed}:{case.id}:{name}", profile, case.what)
         verdict, detail = guarded(partial(_observe, name, bench), subject)
         if verdict is Verdict.FAIL:
             verdict, detail = _with_knowns(case, subject, verdict, detail, name)

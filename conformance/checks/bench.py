@@ -101,10 +101,13 @@ class Bench:
     fresh() gives the same once more, untouched, with other random numbers; twin() with the same ones.
     """
 
-    def __init__(self, subject: Subject, seed: str, profile: Literal["quick", "full"] = "quick") -> None:
+    def __init__(
+        self, subject: Subject, seed: str, profile: Literal["quick", "full"] = "quick", rule: str = ""
+    ) -> None:
         self.subject = subject
         self.seed = seed
         self.profile = profile
+        self.rule = rule                    # the clause that the check is asked for
         self.random = Random(seed)
         self.device = subject.config.build()
         self.machine = self.device.machine
@@ -124,10 +127,10 @@ class Bench:
 
     def fresh(self) -> Bench:
         self._fresh += 1
-        return Bench(self.subject, f"{self.seed}/{self._fresh}", self.profile)
+        return Bench(self.subject, f"{self.seed}/{self._fresh}", self.profile, self.rule)
 
     def twin(self) -> Bench:
-        return Bench(self.subject, self.seed, self.profile)
+        return Bench(self.subject, self.seed, self.profile, self.rule)
 
     @property
     def rounds(self) -> int:

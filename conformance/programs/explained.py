@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+"""Faults of Linux that programs meet, and where exactly each may show, so that none of them hides anything else.
+
+Each is one that a record names as Known, or is told here with its place in Linux's source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dma_ops import DMA_FROM_DEVICE, dma_get_seg_boundary
+
+if TYPE_CHECKING:
+    from .oracle import Live, Oracle
+
+
+@dataclass(slots=True)
+class Sight:
+    """What the oracle saw: text and the mapping that it saw it on, if any; seen and meant bytes, where it is those."""
+
+    world: Oracle
+    clause: str
+    text: str
+    live: Live | None = None
+    seen: bytes = b""
+    meant: bytes = b""
+
+
+Where = Callable[[Sight], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A fault: on which backends ("" is all), which clauses the oracle sees broken, and where."""
+
+    backends: str
+    clauses: str
+    what: str
+    where: Where
+    machines: str = ""
+    tables: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tables", frozenset(self.backends.split()))
+
+    def fits(self, sight: Sight) -> bool:
+        return (
+            (not self.backends or sight.world.record.id in self.tables)
+            and sight.clause in self.clauses.split()
+            and (not self.machines or sight.world.bench.config.name in self.machines.split())
+            and self.where(sight)
+        )
+
+
+def says(*parts: str) -> Where:
+    """The oracle's sentence, or the dead kernel's."""
+    return lambda s: any(part in s.text for part in parts)
+
+
+def mapping(*kinds: str) -> Where:
+    return lambda s: s.live is not None and s.live.kind in kinds
+
+
+def after_failed(*kinds: str) -> Where:
+    """A leak, once such a call has failed."""
+    return lambda s: "counters" in s.text and any(kind in s.world.failures for kind in kinds)
+
+
+def after(*kinds: str) -> Where:
+    """A leak, once such a mapping was made."""
+    return lambda s: "counters" in s.text and any(live.kind in kinds for live in s.world.history)
+
+
+def suspects(s: Sight) -> list[Live]:
+    """The mapping at hand; where it is seen later only, any that was ever made."""
+    return [s.live] if s.live is not None and "after unmap and flush" not in s.text else s.world.history
+
+
+def beyond_page(s: Sight) -> bool:
+    """A list with an offset of a page or more is at work."""
+    return any(live.kind == "sg" and max(live.offsets) >= s.world.page for live in suspects(s))
+
+
+def unwritten(s: Sight) -> bool:
+    """Only bytes differ that the device did not write, of a mapping that it may only write."""
+    if s.live is None or s.live.direction != DMA_FROM_DEVICE:
+        return False
+    return all(a == b or not s.live.wrote[i] for i, (a, b) in enumerate(zip(s.seen, s.meant, strict=True)))
+
+
+def odd_segment(s: Sight) -> bool:
+    """A list is at work in which a row begins at an odd address."""
+    return any(live.kind == "sg" and any(start & 1 for start, _ in live.spans) for live in suspects(s))
+
+
+def small_boundary(s: Sight) -> bool:
+    return "larger than the segment boundary" in s.text and dma_get_seg_boundary(s.world.device) < 1 << 28
+
+
+def at_zero(s: Sight) -> bool:
+    """The mapping has bus address 0, or such a one is gone."""
+    return any(address < s.world.page for live in suspects(s) for address, _, _ in live.segments)
+
+
+def always(s: Sight) -> bool:
+    return True
+
+
+CAN_WRITE = says("the device can write what is mapped TO_DEVICE")
+
+FAULTS = (
+    Explained("alpha_pci_ops ccio_ops sba_ops gart_dma_ops ibmebus_dma_ops iounit_dma_ops jazz_dma_ops "
+              "ps3_ioc0_dma_ops ps3_sb_dma_ops sba_dma_ops sbus_iommu_dma_gflush_ops sbus_iommu_dma_pflush_ops "
+              "vduse_dev_dma_ops", "DMA-18", "no permission bits: the direction is ignored", CAN_WRITE),
+    Explained("dma_iommu_ops", "DMA-18", "entries have no permission bits", CAN_WRITE, "g5-u3 g5-u4 pasemi"),
+    Explained("iommu_ops s390_pci_dma_ops iounit_dma_ops jazz_dma_ops sbus_iommu_dma_gflush_ops sun4v_dma_ops "
+              "sbus_iommu_dma_pflush_ops vdpasim_dma_ops vduse_dev_dma_ops gart_dma_ops", "DMA-27 DMA-28",
+              "the mask is never looked at, or not when memory is mapped", always),
+    Explained("ibmebus_dma_ops", "DMA-27 DMA-28", "addresses of 64 bits go to a device whose masks have 32", always),
+    Explained("alpha_pci_ops", "DMA-27", "without scatter-gather hardware lists are mapped whatever the mask",
+              mapping("sg"), "irongate polaris"),
+    Explained("alpha_pci_ops", "DMA-28", "coherent memory is held against the streaming mask", always),
+    Explained("sba_dma_ops", "DMA-27", "only the first byte is compared with the mask", always, "zx1-64bit"),
+    Explained("alpha_pci_ops dma_iommu_ops vio_dma_mapping_ops iommu_ops jazz_dma_ops s390_pci_dma_ops sun4u_dma_ops "
+              "sun4v_dma_ops xen_grant_dma_ops", "DMA-09", "the boundary binds single allocations, or nothing",
+              says("a merged segment crosses the boundary")),
+    Explained("", "DMA-11 DMA-09", "lib/iommu-helper.c: iommu_area_alloc: searches for ever for what is larger than "
+              "the segment boundary", small_boundary),
+    Explained("ccio_ops sba_ops", "DMA-11", "running out of bus addresses is a panic", says("panic")),
+    Explained("ccio_ops sba_ops", "DMA-11", "drivers/parisc: *_alloc_range: more than DMA_CHUNK_SIZE at a time is a "
+              "BUG", says("DMA_CHUNK_SIZE")),
+    Explained("iounit_dma_ops", "DMA-11", "running out of entries is a panic", says("panic")),
+    Explained("alpha_pci_ops", "DMA-11", "a list that the direct window does not hold is an oops",
+              says("NULL pointer"), "polaris irongate"),
+    Explained("ps3_ioc0_dma_ops ps3_sb_dma_ops", "DMA-11", "lists are a BUG", says("ioc0_map_sg", "sb_map_sg")),
+    Explained("ps3_ioc0_dma_ops ps3_sb_dma_ops", "DMA-11", "arch/powerpc/platforms/ps3/system-bus.c: "
+              "ps3_alloc_coherent: BUG_ON of a string, where memory cannot be mapped", says("check region type")),
+    Explained("ps3_ioc0_dma_ops", "DMA-11", "a second mapping of an I/O page is a BUG", says("dma_ioc0_map_area")),
+    Explained("ps3_ioc0_dma_ops ps3_sb_dma_ops", "DMA-21 DMA-18 DMA-01 DMA-02 DMA-31",
+              "what lv1 refuses gets address 0", at_zero),
+    Explained("ps3_ioc0_dma_ops ps3_sb_dma_ops", "DMA-11", "arch/powerpc/platforms/ps3/mm.c: dma_find_chunk: a range "
+              "that lies in a chunk in part is a BUG", says("dma_find_chunk")),
+    Explained("ps3_sb_dma_ops", "DMA-11", "memory outside the region is a BUG", says("dma_sb_lpar_to_bus"),
+              "ps3-offset"),
+    Explained("dma_iommu_ops", "DMA-21 DMA-18 DMA-27 DMA-31", "window 0 was rewritten to map RAM, for good", lambda s:
+              s.world.lowered, "powernv-phb3"),
+    Explained("gart_dma_ops", "DMA-21 DMA-18 DMA-04 DMA-01 DMA-13", "a head's offset of a page or more moves the "
+              "address, and what is released", beyond_page),
+    Explained("iommu_ops s390_pci_dma_ops sba_ops", "DMA-01 DMA-13 DMA-02 DMA-03 DMA-31",
+              "pages that an offset skips are never unmapped", beyond_page),
+    Explained("iommu_ops", "DMA-01 DMA-02 DMA-03 DMA-13 DMA-19 DMA-20 DMA-22 DMA-21 DMA-04 DMA-31",
+              "a mapping at address 0 is neither unmapped nor synced", at_zero, "default"),
+    Explained("iommu_ops", "DMA-31", "only the first page of coherent memory is mapped", mapping("coherent"),
+              "coherent"),
+    Explained("sba_dma_ops", "DMA-21 DMA-04 DMA-16 DMA-01 DMA-13 DMA-22",
+              "bit 0 of an address is also PIDE_FLAG: one byte too low", odd_segment),
+    Explained("iommu_dma_ops", "DMA-08", "behind an entry longer than max_seg everything is joined", lambda s:
+              s.live is not None and max(s.live.sizes) > s.world.device.max_segment_size),
+    Explained("iommu_dma_ops", "DMA-13 DMA-01", "drivers/dma-buf/dma-buf-mapping.c: dma_buf_phys_vec_to_sgt: if the "
+              "first link fails, the IOVA is lost", after_failed("map_buf")),
+    Explained("iommu_dma_ops", "P2P-36", "an untrusted device's P2P pages are mapped as RAM", always,
+              "intel-untrusted"),
+    Explained("iommu_dma_ops", "DMA-21 DMA-19 DMA-04 DMA-22", "a bounce buffer is zeroed, or stale, for FROM_DEVICE",
+              unwritten, "intel-untrusted"),
+    Explained("vduse_dev_dma_ops", "DMA-21 DMA-19", "drivers/vdpa/vdpa_user/iova_domain.c: vduse_domain_unmap_page: "
+              "copies back what another mapping left in the bounce page", unwritten),
+    Explained("vduse_dev_dma_ops", "DMA-19 DMA-20", "a bounce buffer without sync", says("after the sync")),
+    Explained("ibmebus_dma_ops", "DMA-31", "coherent memory is not zeroed", says("is not zero")),
+    Explained("dma_direct", "DMA-21 DMA-18", "kernel/dma/direct.c: dma_direct_map_resource: does not look at the "
+              "dma_range_map", lambda s: s.live is not None and s.live.kind == "resource" and bool(
+                  s.world.device.dma_ranges)),
+    Explained("iounit_dma_ops", "DMA-01 DMA-13", "coherent memory is never freed", after("coherent")),
+    Explained("sbus_iommu_dma_gflush_ops sbus_iommu_dma_pflush_ops", "DMA-31", "dies unless the size is whole pages",
+              says("(len & ~PAGE_MASK) != 0")),
+    Explained("sbus_iommu_dma_gflush_ops sbus_iommu_dma_pflush_ops", "DMA-01 DMA-13 DMA-31",
+              "frees the page of a DVMA address", after("coherent")),
+    Explained("sbus_iommu_dma_gflush_ops sbus_iommu_dma_pflush_ops jazz_dma_ops", "DMA-13",
+              "a list that fails leaves the entries before the failing one mapped", after_failed("map_sg")),
+    Explained("sba_dma_ops", "DMA-13", "a list that fails leaks, and so do pages that cannot be mapped",
+              after_failed("map_sg", "coherent")),
+    Explained("sun4u_dma_ops", "DMA-13", "a list that fails keeps its context", after_failed("map_sg"),
+              "schizo tomatillo"),
+    Explained("sun4v_dma_ops", "DMA-13", "a list that fails is not demapped", after_failed("map_sg"), "ldom"),
+    Explained("dma_iommu_ops vio_dma_mapping_ops", "DMA-13", "if the hypervisor runs out, the entry's pages leak",
+              after_failed("map_sg")),
+    Explained("iommu_ops", "DMA-13", "memory that cannot be mapped is lost", after_failed("coherent"), "coherent"),
+)
+
+
+def explanation(sight: Sight) -> str:
+    """The fault of Linux that this is, or ""."""
+    for fault in FAULTS:
+        if fault.fits(sight):
+            return fault.what
+    return ""
