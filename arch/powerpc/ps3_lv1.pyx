@@ -54,11 +54,14 @@ cdef class Lv1Segment(Walker):
     def entries(self):
         """{I/O page number: IOPTE} of all valid entries."""
         cdef dict live = {}
-        cdef u64 i, entry
-        for i in range(self.size >> self.page_shift):
-            entry = self.machine.mem.read64(self.iopt + i * 8, True)
-            if entry & (IOPTE_READ | IOPTE_WRITE):
-                live[i] = entry
+        cdef u64 i, entry, first = 0, n = self.size >> self.page_shift
+        while first < n:                            # a chunk of memory, which may never have been written
+            if self.machine.mem.chunk(self.iopt + first * 8, False) != NULL:
+                for i in range(first, min(first + 512, n)):
+                    entry = self.machine.mem.read64(self.iopt + i * 8, True)
+                    if entry & (IOPTE_READ | IOPTE_WRITE):
+                        live[i] = entry
+            first += 512
         return live
 
     cdef int put_iopte(self, u64 bus, u64 lpar, u64 ioid, u64 flags) noexcept nogil:

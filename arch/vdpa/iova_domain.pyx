@@ -48,7 +48,8 @@ cdef class VduseIovaDomain:
 
     def bounce_table(self):
         """{streaming page of 4 KiB: (original's physical address, bounce page)}; 0: no page, all ones: no original."""
-        out = {}
+        cdef dict out = {}
+        cdef u64 pfn, entry, page, orig
         for pfn in range(self.bounce_size >> BOUNCE_MAP_SHIFT):
             entry = self.bounce_maps + pfn * MAP_ENTRY
             page = self.machine.mem.read64(entry + MAP_PAGE, self.machine.big_endian)
