@@ -20,6 +20,7 @@ from arch import BackendRecord
 from . import report as reports
 from .audit.cli import audit_command
 from .c.cli import cflags_command
+from .detection import beside
 from .execute import Result, without_running
 from .oracle.cli import oracle_command
 from .outcomes.badge import badge
@@ -161,14 +162,15 @@ main.add_command(selftest_command)
 def report_command(results: Path, form: str, known: bool, waivers: list[Waiver]) -> None:
     """Render a results.jsonl, or the folder that has one. The exit status is that of the run."""
     report = waived(read(results), waivers)
+    detection = beside(results)
     if form in OTHERS:
         click.echo(OTHERS[form](report, reports.wrongs(report)), nl=False)
     elif form == "markdown":
-        click.echo(reports.markdown(report), nl=False)
+        click.echo(reports.markdown(report, detection), nl=False)
     elif form == "svg":
         click.echo(reports.svg(report), nl=False)
     else:
-        reports.print_text(console(), report, known=known)
+        reports.print_text(console(), report, known=known, detection=detection)
     sys.exit(0 if reports.is_good(report) else 1)
 
 

@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from . import candidates
+from . import detection as detections
+from .detection import Detection
 from .execute import Result
 from .results import Report
 from .rules import load_rules
@@ -219,7 +221,7 @@ def table(matrix: Matrix) -> Table:
     return drawn
 
 
-def text(report: Report, *, known: bool = False) -> RenderableType:
+def text(report: Report, *, known: bool = False, detection: Detection | None = None) -> RenderableType:
     """For a terminal. known: list the known faults too."""
     parts: list[RenderableType] = []
     for matrix in (*matrices(report), comparison(report)):
@@ -231,6 +233,8 @@ def text(report: Report, *, known: bool = False) -> RenderableType:
         line = Text(f"{WORDS[result.verdict]} {result.what} {result.backend}", style=STYLES[result.verdict])
         line.append(f" on {finding.where}: {result.detail}", style="default")
         parts += [line, Text(f"    dma-conformance explain {result.case}", style="dim")]
+    if detection is not None:
+        parts += [*detections.text(detection, report.header["rules_hash"]), Text()]
     parts += [Text(line) for line in closing(report)]
     return Group(*parts)
 
@@ -239,7 +243,7 @@ def _escape(words: str) -> str:
     return words.replace("|", "\\|").replace("<", "&lt;")
 
 
-def markdown(report: Report) -> str:
+def markdown(report: Report, detection: Detection | None = None) -> str:
     """For a forge's comment or job summary."""
     head = report.header
     out = [f"# dma-conformance {head['version']}: {head['profile']}, seed {head['seed']}", ""]
@@ -264,11 +268,15 @@ def markdown(report: Report) -> str:
                 for row in rows
             ]
             out.append("")
+    if detection is not None:
+        out += detections.markdown(detection, report.header["rules_hash"])
     return "\n".join([*out, *closing(report), ""])
 
 
-def print_text(console: Console, report: Report, *, known: bool = False) -> None:
-    console.print(text(report, known=known), soft_wrap=True)
+def print_text(
+    console: Console, report: Report, *, known: bool = False, detection: Detection | None = None
+) -> None:
+    console.print(text(report, known=known, detection=detection), soft_wrap=True)
 
 
 def svg(report: Report) -> str:

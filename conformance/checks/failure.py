@@ -335,11 +335,16 @@ def failed_allocations_release_all(b: Bench) -> None:
             before = trial.counters()
             trial.machine.fail(kind, nth)
             try:
-                dma_ops.dma_alloc_attrs(trial.device, size)
+                _, handle = dma_ops.dma_alloc_attrs(trial.device, size)
             except DmaError:
                 trial.expect_counters(before, f"allocation {nth} of {kind} fails: after dma_alloc_attrs failed")
+                continue
             except KernelBug:
                 continue                                # DMA-11 sees those
+            raw = trial.random.randbytes(size)
+            trial.write([(handle, size, 0)], raw)
+            seen = trial.read([(handle, size, 0)])
+            trial.same(seen, raw, f"allocation {nth} of {kind} fails: what dma_alloc_attrs gives is no memory")
 
 
 @check

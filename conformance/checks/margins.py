@@ -9,7 +9,7 @@ import dma_ops
 from dma_ops import DMA_BIDIRECTIONAL, DmaError, KernelBug
 
 from . import check
-from .bench import Bench, NotTested, Violation
+from .bench import SG_DMA_BUS_ADDRESS, Bench, NotTested, Violation
 from .pairing import map_page, unmap_page
 
 BEYOND = 2                              # entries behind the count
@@ -70,6 +70,21 @@ def stale_fields_are_written(b: Bench) -> None:
         trial.unmap(sgt)
         trial.expect_counters(alone, f"after a list with old addresses in it was unmapped ({shape})")
         trial.expect_read(neighbour, beside, f"after a list with old addresses in it was unmapped ({shape}): beside it")
+
+
+@check
+def ram_is_never_marked(b: Bench) -> None:
+    """A list of RAM alone has no mark, neither while it is mapped nor after it was."""
+    for shape in ("one", "adjacent", "joinable", "pages"):
+        sgt = b.table(b.lot(shape))
+        for when, act in (("mapped", b.map), ("unmapped", b.unmap)):
+            try:
+                act(sgt)
+            except KernelBug as error:
+                raise NotTested(f"lists are a BUG: {error}") from None
+            for at, entry in enumerate(sgt.entries()):
+                if entry[5] & SG_DMA_BUS_ADDRESS:
+                    raise Violation(f"an entry of RAM is marked in a list that is {when} ({shape})", entry=at)
 
 
 @check

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dma_ops
-from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DMA_TO_DEVICE
+from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DMA_TO_DEVICE, DmaError, KernelBug
 from scatterlist import SgTable
 
 from . import check
@@ -173,3 +173,28 @@ def unwritten_bytes_stay(b: Bench) -> None:
         old = lot.content
         meant = old[: length // 4] + raw + old[length // 4 + len(raw) :]
         trial.same(trial.cpu(lot), meant, f"bytes that the device did not write have changed ({shape})")
+
+
+@check
+def large_maps_lead_to_each_page(b: Bench) -> None:
+    """A mapping of megabytes leads to each of its pages, at whatever alignment, and to none of them afterwards."""
+    large = 1 << 21
+    for before, size in ((0, large), (0, large + 5 * b.page), (b.page, 2 * large), (3 * b.page, large - b.page)):
+        trial = b.fresh()
+        if size > dma_ops.dma_max_mapping_size(trial.device):
+            return
+        try:
+            start = trial.machine.alloc_ram(23 - trial.machine.page_shift, trial.subject.reach[0]) + before
+            address = dma_ops.dma_map_page(trial.device, start, 0, size, DMA_BIDIRECTIONAL)
+        except (MemoryError, DmaError, KernelBug):
+            continue                                    # not every window is so large, nor every machine
+        if trial.reach(address) != start:
+            return                                      # a bounce buffer
+        for at in range(0, size, trial.page):
+            phys = trial.reach(address + at)
+            if phys != start + at:
+                raise Violation("a page of a large mapping is not reached", bus=address + at, phys=phys, at=at)
+        dma_ops.dma_unmap_page(trial.device, address, size, DMA_BIDIRECTIONAL)
+        trial.ops.flush()
+        gone = [(address + at, trial.page, 0) for at in range(0, size, 7 * trial.page)]
+        trial.expect_gone([*gone, (address + size - trial.page, trial.page, 0)], "after a large mapping was unmapped")

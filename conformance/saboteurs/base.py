@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -63,9 +63,9 @@ class Saboteur:
     dies: bool = False
 
     def record(self, target: str) -> tuple[BackendRecord, MachineConfig]:
-        """The real backend's record without its known faults, and its machine with the saboteur on it."""
+        """The real backend's record, its known faults with it, and its machine with the saboteur on it."""
         name, _, config = target.partition("/")
-        real = replace(backend(name), known=())
+        real = backend(name)
         chosen = machine(real, config)
         return real, MachineConfig(chosen.name, chosen.facts, partial(self.build, chosen.build), chosen.sibling)
 

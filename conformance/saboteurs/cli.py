@@ -9,14 +9,21 @@ import sys
 import tomllib
 from dataclasses import asdict
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from arch import backends
+
+from ..detection import NAME, SCHEMA_VERSION
+from ..results import project_version
+from ..rules import fingerprint, load_rules
 from . import SABOTEURS
 from .selftest import Matrix, jobs, run
+from .shapes import absent, planted
 
 
 def left_out() -> list[dict[str, Any]]:
@@ -27,9 +34,23 @@ def left_out() -> list[dict[str, Any]]:
     return bugs
 
 
-def as_json(matrix: Matrix) -> dict[str, Any]:
+def by_shape() -> dict[str, dict[str, Any]]:
+    """The systematic set: backend, shape, and its saboteurs there, or why there is none."""
+    return {
+        backend: {shape: names or absent().get((backend, shape), "") for shape, names in planted(backend).items()}
+        for backend in sorted(backends())
+    }
+
+
+def as_json(matrix: Matrix, seed: int = 0) -> dict[str, Any]:
+    """kills.json, as kills.schema.json has it."""
     killed, planted = matrix.score
     return {
+        "type": "kills",
+        "schema": SCHEMA_VERSION,
+        "version": project_version(),
+        "seed": seed,
+        "rules_hash": fingerprint(load_rules().values()),
         "score": {"killed": killed, "planted": planted},
         "rules": {rule: {name: targets for name, targets in by.items()} for rule, by in sorted(matrix.kills.items())},
         "idle": matrix.idle,
@@ -41,10 +62,26 @@ def as_json(matrix: Matrix) -> dict[str, Any]:
                 "commit": one.commit,
             }
             for one in SABOTEURS.values()
+            if one.name in {seen.saboteur for seen in matrix.sightings}
         },
         "sightings": [asdict(one) | {"killed": one.killed} for one in matrix.sightings],
+        "shapes": by_shape(),
         "left_out": left_out(),
     }
+
+
+def _killers(matrix: Matrix) -> Table:
+    """Saboteur -> the rules that kill it, with the number of backends."""
+    killers: dict[str, list[str]] = {one.saboteur: [] for one in matrix.sightings}
+    for rule, by in sorted(matrix.kills.items()):
+        for name, targets in by.items():
+            killers[name].append(f"{rule} ({len(targets)})")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("saboteur", no_wrap=True)
+    table.add_column("killed by (backends)")
+    for name, rules in killers.items():
+        table.add_row(name, ", ".join(rules) or "none")
+    return table
 
 
 def show(console: Console, matrix: Matrix, *, complete: bool) -> None:
@@ -56,6 +93,7 @@ def show(console: Console, matrix: Matrix, *, complete: bool) -> None:
         names = ", ".join(f"{name} ({len(targets)})" for name, targets in by.items())
         table.add_row(rule, str(sum(map(len, by.values()))), names)
     console.print(table)
+    console.print(_killers(matrix))
     for name, target in matrix.survivors:
         said = "; ".join(
             f"{one.rule} {one.broken}, without it {one.real}"
@@ -86,8 +124,12 @@ def show(console: Console, matrix: Matrix, *, complete: bool) -> None:
               help="Worker processes; 0: none.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--json", "json_", is_flag=True, help="For programs.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIRECTORY",
+              help=f"Folder for {NAME}; beside a results.jsonl `report` shows it.")
 @click.option("--list", "list_", is_flag=True, help="List the saboteurs, plant none.")
-def selftest_command(saboteurs: tuple[str, ...], workers: int, seed: int, json_: bool, list_: bool) -> None:
+def selftest_command(
+    saboteurs: tuple[str, ...], workers: int, seed: int, json_: bool, out: Path | None, list_: bool
+) -> None:
     """Plant broken backends, and see that the rules notice each. Fails if one survives or a rule kills none."""
     unknown = [name for name in saboteurs if name not in SABOTEURS]
     if unknown:
@@ -102,8 +144,12 @@ def selftest_command(saboteurs: tuple[str, ...], workers: int, seed: int, json_:
         return
     with click.progressbar(length=len(jobs(saboteurs)), label="planting", file=sys.stderr) as bar:
         matrix = Matrix(run(saboteurs, workers=workers, seed=seed, heard=lambda: bar.update(1)))
+    written = json.dumps(as_json(matrix, seed), indent=1, ensure_ascii=False)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / NAME).write_text(written + "\n", encoding="utf-8")
     if json_:
-        click.echo(json.dumps(as_json(matrix), indent=2, ensure_ascii=False))
+        click.echo(written)
     else:
         show(console, matrix, complete=not saboteurs)
     sys.exit(1 if matrix.survivors or matrix.missed or (not saboteurs and matrix.idle) else 0)

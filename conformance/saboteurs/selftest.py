@@ -21,7 +21,7 @@ from ..verdict import Verdict
 from . import SABOTEURS, Saboteur
 
 TIME_LIMIT = 60.0                       # seconds that one saboteur may take on one backend
-JUDGED = (Verdict.PASS, Verdict.NOT_TESTED)             # what a rule must say of the real backend to count
+JUDGED = (Verdict.PASS, Verdict.KNOWN, Verdict.NOT_TESTED, Verdict.NOT_APPLICABLE)      # of the real backend, to count
 
 
 @dataclass(frozen=True, slots=True)

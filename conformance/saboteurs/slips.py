@@ -3,13 +3,28 @@
 
 from __future__ import annotations
 
-from dma_ops import Device, DmaMapOps
+from dma_ops import Device, DmaError, DmaMapOps
 from dma_ops.pyops import SgView
 
 from .base import Broken, is_error, planted_in
-from .limits import allocated
+from .limits import U64, Believes, allocated
 from .peers import Lists
-from .targets import COUNTED_LISTS, ERRORS, FREED, LISTS, LONG, MAPS, NEIGHBOURS, SIZED, SIZED_AT_ONCE
+from .targets import (
+    ALLOCATORS,
+    COUNTED_LISTS,
+    DUMMY,
+    ERRORS,
+    FREED,
+    LISTS,
+    LONG,
+    MAPS,
+    NEIGHBOURS,
+    REFUSING,
+    SIZED,
+    SIZED_AT_ONCE,
+    ZEROED,
+    without,
+)
 
 
 @planted_in(*LISTS, breaks=("DMA-06",))
@@ -152,7 +167,7 @@ class SuccessIsNegative(Broken):
         return -5 if count > 2 else count
 
 
-@planted_in(*FREED, breaks=("DMA-31",))
+@planted_in(*ZEROED, breaks=("DMA-31",))
 class CoherentNotZeroed(Broken):
     """Coherent memory has what its last user left there."""
 
@@ -162,7 +177,7 @@ class CoherentNotZeroed(Broken):
         return cpu, handle
 
 
-@planted_in(*FREED, breaks=("DMA-31",))
+@planted_in(*ZEROED, breaks=("DMA-31",))
 class CoherentHandleOffByAPage(Broken):
     """The bus address of coherent memory is that of its second page."""
 
@@ -172,3 +187,128 @@ class CoherentHandleOffByAPage(Broken):
 
     def free(self, dev: Device, size: int, cpu_addr: int, addr: int, attrs: int) -> None:
         self.inner_free(dev, size, cpu_addr, (addr - dev.machine.page_size) & dev.machine.dma_addr_mask, attrs)
+
+
+@planted_in(*ZEROED, breaks=("DMA-31",))
+class CoherentHandedOutTwice(Broken):
+    """Coherent memory is given out again while it is in use, if the next one is no larger."""
+
+    def __init__(self, inner: DmaMapOps) -> None:
+        super().__init__(inner)
+        self.last: tuple[int, int, int] | None = None
+
+    def alloc(self, dev: Device, size: int, attrs: int) -> tuple[int, int]:
+        if self.last is not None and size <= self.last[2]:
+            return self.last[:2]
+        cpu, handle = allocated(self.inner_alloc(dev, size, attrs))
+        self.last = cpu, handle, -(-size // dev.machine.page_size) * dev.machine.page_size
+        return cpu, handle
+
+    def free(self, dev: Device, size: int, cpu_addr: int, addr: int, attrs: int) -> None:
+        if self.last is not None and self.last[:2] == (cpu_addr, addr):
+            self.last = None
+        self.inner_free(dev, size, cpu_addr, addr, attrs)
+
+
+@planted_in(*REFUSING, breaks=("DMA-31",))
+class CoherentFreedTwice(Broken):
+    """dma_free_coherent() of one allocation gives back the one before it as well."""
+
+    def __init__(self, inner: DmaMapOps) -> None:
+        super().__init__(inner)
+        self.live: list[tuple[int, int, int]] = []
+
+    def alloc(self, dev: Device, size: int, attrs: int) -> tuple[int, int]:
+        cpu, handle = allocated(self.inner_alloc(dev, size, attrs))
+        self.live.append((size, cpu, handle))
+        return cpu, handle
+
+    def free(self, dev: Device, size: int, cpu_addr: int, addr: int, attrs: int) -> None:
+        if (size, cpu_addr, addr) not in self.live:
+            return
+        at = self.live.index((size, cpu_addr, addr))
+        for one in self.live[max(at - 1, 0) : at + 1]:
+            self.inner_free(dev, *one, attrs)
+        del self.live[max(at - 1, 0) : at + 1]
+
+
+@planted_in(*ALLOCATORS, breaks=("DMA-09",))
+class SinglesCrossTheBoundary(Believes):
+    """The allocator does not look at the segment boundary."""
+
+    def believed(self, dev: Device) -> dict[str, int]:
+        return {"segment_boundary_mask": U64}
+
+
+@planted_in(*LISTS, "sba_dma_ops/zx1-16k", breaks=("P2P-36",))
+class MarkOutOfNowhere(Lists):
+    """A segment of RAM carries SG_DMA_BUS_ADDRESS."""
+
+    def spoil(self, dev: Device, sg: SgView, count: int) -> int:
+        sg[0].dma_flags |= 1
+        return count
+
+
+@planted_in(*DUMMY, breaks=("DMA-02", "DMA-16"))
+class RefusalIsAnAddress(Broken):
+    """dma_map_page of a device that cannot do DMA answers the CPU's address."""
+
+    def map_page(self, dev: Device, page: int, offset: int, size: int, dir: int, attrs: int) -> int:
+        return page + offset
+
+
+@planted_in(*DUMMY, breaks=("DMA-06", "DMA-07"))
+class RefusalIsACount(Broken):
+    """dma_map_sg of a device that cannot do DMA answers what it was given, with the CPU's addresses."""
+
+    def map_page(self, dev: Device, page: int, offset: int, size: int, dir: int, attrs: int) -> int:
+        return page + offset
+
+    def map_sg(self, dev: Device, sg: SgView, dir: int, attrs: int) -> int:
+        for entry in sg:
+            entry.dma_address, entry.dma_length = entry.phys, entry.length
+        return len(sg)
+
+
+@planted_in(*DUMMY, breaks=("DMA-26",))
+class EveryMaskSupported(Broken):
+    """dma_supported() says yes for a device that cannot do DMA."""
+
+    def dma_supported(self, dev: Device, mask: int) -> bool:
+        return True
+
+
+@planted_in(*MAPS, breaks=("DMA-26",))
+class NothingMaps(Broken):
+    """Every map fails, though the mask was accepted."""
+
+    def map_page(self, dev: Device, page: int, offset: int, size: int, dir: int, attrs: int) -> int:
+        return dev.machine.dma_addr_mask
+
+
+@planted_in(*FREED, breaks=("DMA-26",))
+class NothingAllocates(Broken):
+    """No coherent memory is to be had, though the mask was accepted."""
+
+    def alloc(self, dev: Device, size: int, attrs: int) -> tuple[int, int]:
+        raise DmaError(12)
+
+
+@planted_in(*without(COUNTED_LISTS, "vio_dma_mapping_ops"), breaks=("DMA-03",))
+class UnmapReadsOn(Broken):
+    """dma_unmap_sg releases whatever address and length stand in the entries behind the last segment, too."""
+
+    def __init__(self, inner: DmaMapOps) -> None:
+        super().__init__(inner)
+        self.behind: dict[int, list[tuple[int, int]]] = {}
+
+    def map_sg(self, dev: Device, sg: SgView, dir: int, attrs: int) -> int:
+        stale = [(entry.dma_address, entry.dma_length) for entry in sg]
+        count: int = self.inner_map_sg(dev, sg, dir, attrs)
+        self.behind[sg[0].phys] = [one for one in stale[-1:] if one[1] and count > 0]
+        return count
+
+    def unmap_sg(self, dev: Device, sg: SgView, dir: int, attrs: int) -> None:
+        self.inner_unmap_sg(dev, sg, dir, attrs)
+        for addr, size in self.behind.pop(sg[0].phys, ()):
+            self.inner_unmap_page(dev, addr, size, dir, attrs)

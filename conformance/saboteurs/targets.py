@@ -30,7 +30,7 @@ SIZED = without(COUNTED, "jazz_dma_ops", *PS3, "vdpasim_dma_ops")
 NEIGHBOURS = without(COUNTED, "iounit_dma_ops", "jazz_dma_ops")
 #: map_sg is there (on the PS3 it is a BUG), and right (for sba see its known faults)
 LISTS = without(MAPS, *PS3, "sba_dma_ops", *VDPA)
-COUNTED_LISTS = without(LISTS, "ibmebus_dma_ops")
+COUNTED_LISTS = (*without(LISTS, "ibmebus_dma_ops"), "sba_dma_ops/zx1-16k")
 #: CONFIG_NEED_SG_DMA_LENGTH: jazz's machines have no dma_length
 LONG = without(LISTS, "jazz_dma_ops")
 #: lists merge, on this machine
@@ -69,6 +69,8 @@ STRICT = (
 )
 #: coherent memory is right
 FREED = without(MAPS, "ibmebus_dma_ops", "iounit_dma_ops", "sbus_iommu_dma_gflush_ops", "sbus_iommu_dma_pflush_ops")
+#: it is zeroed, and both sides see it
+ZEROED = without(MAPS, "ibmebus_dma_ops")
 #: it is given back by its size
 FREED_BY_SIZE = without(FREED, "dma_direct", "jazz_dma_ops", *PS3, "xen_swiotlb_dma_ops")
 #: its bus address is aligned
@@ -85,10 +87,11 @@ HONEST_BOUNDARY = ("ibmebus_dma_ops/ibmebus-64k", "iommu_dma_ops/intel",
 BOUNCING = ("dma_direct/x86_64-force", "dma_direct/arm64-restricted", "iommu_dma_ops/intel-untrusted")
 #: the CPU has a cache that the device does not see
 CACHED = ("dma_direct/arm64-noncoherent", "dma_direct/arm", "dma_direct/mips", "dma_direct/parisc",
-          "iommu_dma_ops/smmuv3-noncoherent", "iommu_ops/rcar-h2", "jazz_dma_ops/pica61")
+          "iommu_dma_ops/smmuv3-noncoherent", "iommu_ops/rcar-h2", "jazz_dma_ops/pica61",
+          "xen_swiotlb_dma_ops/arm64-noncoherent")
 #: and fetches ahead, so that a sync for the CPU has something to do
 PREFETCHING = ("dma_direct/arm64-noncoherent", "dma_direct/arm", "iommu_dma_ops/smmuv3-noncoherent",
-               "iommu_ops/rcar-h2")
+               "iommu_ops/rcar-h2", "xen_swiotlb_dma_ops/arm64-noncoherent")
 FOR_CPU = (*BOUNCING, *PREFETCHING)
 FOR_DEVICE = (*BOUNCING, *CACHED)
 #: P2P memory is looked at
@@ -100,3 +103,7 @@ ERRORS = without(MAPS, "alpha_pci_ops", "ccio_ops", "ibmebus_dma_ops", *PS3, "sb
 SIZED_AT_ONCE = without(SIZED, "iounit_dma_ops", "sba_dma_ops")
 #: nothing can be mapped
 DUMMY = ("dma_dummy_ops/arm64-4k", "dma_dummy_ops/arm64-64k")
+#: an allocator of its own looks at the boundary, whatever merging makes of that
+ALLOCATORS = (*without(MERGING, "alpha_pci_ops", "iommu_ops", "vio_dma_mapping_ops"), "dma_iommu_ops/pseries")
+#: of coherent memory the size given back counts, and the counters see it
+REFUSING = without(FREED, "dma_direct", "jazz_dma_ops", "sba_dma_ops", "sun4u_dma_ops")
