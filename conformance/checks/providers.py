@@ -47,6 +47,17 @@ def memory_must_be_registered(b: Bench) -> None:
     for at, meant in ((bar.start, True), (half - b.page, True), (half, False)):
         if b.machine.is_p2p_page(at) != meant:
             raise Violation("the registered range is another one", page=at, p2p=not meant)
+    other = _provider(b.fresh())
+    bar, machine = other.bars[0], other.tree.machine
+    offset = size = BAR_SIZE // 2
+    pci_p2pdma_add_resource(other, 0, size=size, offset=offset)
+    first, end = bar.start + offset, bar.start + offset + size
+    for at, meant in ((bar.start, False), (first - b.page, False), (first, True), (end - b.page, True), (end, False)):
+        if machine.is_p2p_page(at) != meant:
+            raise Violation("with an offset, the registered range is another one", page=at, p2p=not meant)
+    got = pci_alloc_p2pmem(other, size)
+    if got != first:
+        raise Violation("with an offset, the memory handed out begins elsewhere", got=got or 0, meant=first)
 
 
 @check

@@ -140,6 +140,12 @@ def whole_bar_registered(real: Real, pdev: PciDev, bar: int, size: int = 0, offs
     return int(real(pdev, bar, 2 * size, offset))
 
 
+@in_the_core("dma_ops.p2pdma.pci_p2pdma_add_resource", breaks=("P2P-01",))
+def bar_offset_forgotten(real: Real, pdev: PciDev, bar: int, size: int = 0, offset: int = 0) -> int:
+    """pci_p2pdma_add_resource() registers from the BAR's first byte, whatever the offset."""
+    return int(real(pdev, bar, size or pdev.bars[bar].size - offset, 0))
+
+
 @in_the_core("dma_ops.p2pdma.pci_p2pdma_add_resource", breaks=("P2P-02",))
 def bar_end_unchecked(real: Real, pdev: PciDev, bar: int, size: int = 0, offset: int = 0) -> int:
     """pci_p2pdma_add_resource() takes what fits of a range that is too large."""
