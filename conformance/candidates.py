@@ -223,7 +223,8 @@ def screen(lines: Sequence[Design]) -> list[tuple[str, list[str]]]:
     total = len(base.native) + len(base.refusing) + len(base.without) + len(base.absent)
 
     def count(of: Callable[[Design], Sequence[str]]) -> list[str]:
-        return [f"{len(of(line))} of {total}" for line in lines]
+        few = [f": {', '.join(of(line))}" if 0 < len(of(line)) <= 2 else "" for line in lines]
+        return [f"{len(of(line))} of {total}{names}" for line, names in zip(lines, few, strict=True)]
 
     def times(value: float, to: float) -> str:
         return f"{value:.0f} (×{value / to:.1f})" if to else "–"
