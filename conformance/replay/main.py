@@ -91,7 +91,11 @@ def replay(
         run = load(path)
         if backend is not None and run.backend != backend:
             continue
-        result = replay_file(run, (lambda d: report(str(d))) if report is not None else None)
+        try:
+            result = replay_file(run, (lambda d: report(str(d))) if report is not None else None)
+        except Exception as error:              # what says nothing that could be done, or done in that order
+            said = " ".join(str(error).split())
+            raise VectorError(f"{path}: cannot be replayed: {type(error).__name__}: {said}") from error
         total.add(result)
         if progress is not None:
             progress(path, result)

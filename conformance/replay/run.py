@@ -72,6 +72,13 @@ def load(path: Path) -> Run:
     for key, kind in (("id", str), ("backend", str), ("ops", list)):
         if not isinstance(raw.get(key), kind):
             raise VectorError(f"{path}: key {key!r} is missing or not a {kind.__name__}")
+    try:
+        return _run(path, raw)
+    except (TypeError, ValueError, KeyError) as error:
+        raise VectorError(f"{path}: is no recorded run: {error}") from error
+
+
+def _run(path: Path, raw: dict[str, Any]) -> Run:
     return Run(
         path=path,
         id=raw["id"],
