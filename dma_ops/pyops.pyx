@@ -56,12 +56,22 @@ from .device cimport (
     OP_UNMAP_RESOURCE,
     OP_UNMAP_SG,
     WALK_OK,
+    Device,
+    DmaMapOps,
     Walker,
 )
-from .phys cimport OP_DMA_IOMMU, OP_MAP_PHYS
+
+from .dma_iova cimport DmaIovaState, dma_iova_state
+from .phys cimport OP_DMA_IOMMU, OP_MAP_PHYS, PhysMapOps
 
 from .device import OPS as _OPS
 from .errors import DmaError
+
+#: The newer API's members, which dma_map_ops of 6.1 lacks, with the bit of DmaMapOps.filled that each brings.
+NEWER = {
+    "map_phys": OP_MAP_PHYS, "unmap_phys": OP_MAP_PHYS, "iova_try_alloc": OP_DMA_IOMMU, "iova_link": OP_DMA_IOMMU,
+    "iova_sync": OP_DMA_IOMMU, "iova_unlink": OP_DMA_IOMMU, "iova_free": OP_DMA_IOMMU,
+}
 
 
 # -- lists -----------------------------------------------------------------------------------------------------
@@ -227,7 +237,19 @@ cdef dma_addr_t address_of(object answer) except? 0xBADBADBADBADBAD:
     return DMA_MAPPING_ERROR if answer is None else <u64>answer
 
 
-cdef class PyDmaMapOps(DmaMapOps):
+cdef int errno_of(object answer) except -9999:
+    """What an iova_ member answers: None is 0."""
+    return 0 if answer is None else <int>answer
+
+
+cdef DmaIovaState lent(const dma_iova_state *state):
+    """A state for Python while a call lasts; what changed in it is copied back."""
+    cdef DmaIovaState copy = DmaIovaState()
+    copy.state = state[0]
+    return copy
+
+
+cdef class PyDmaMapOps(PhysMapOps):
     """Base of backends written in Python. The members that may be defined, and what they answer:
 
     alloc(dev, size, attrs) -> (cpu_addr, bus address); free(dev, size, cpu_addr, addr, attrs)
@@ -240,6 +262,12 @@ cdef class PyDmaMapOps(DmaMapOps):
     dma_supported(dev, mask) -> bool; get_required_mask, max_mapping_size, opt_mapping_size, get_merge_boundary(dev)
     mmap, get_sgtable, cache_sync: only that they are there counts.
 
+    The newer API (Linux 6.16 and later); with iova_try_alloc, the device counts as one with iommu-dma:
+    map_phys(dev, phys, size, dir, attrs) -> bus address or None; unmap_phys(dev, addr, size, dir, attrs)
+    iova_try_alloc(dev, state, phys, size) -> bool; iova_free(dev, state)
+    iova_link(dev, state, phys, offset, size, dir, attrs), iova_sync(dev, state, offset, size) -> 0 or -errno
+    iova_unlink(dev, state, offset, size, dir, attrs)
+
     translate(dev, addr, write) is the hardware: see PyWalker. p2pdma = True sets DMA_F_PCI_P2PDMA_SUPPORTED.
     """
 
@@ -251,6 +279,9 @@ cdef class PyDmaMapOps(DmaMapOps):
             if callable(getattr(type(self), name, None)):
                 self.python |= bit
         self.filled = self.python
+        for name, bit in NEWER.items():
+            if callable(getattr(type(self), name, None)):
+                self.filled |= bit
         if type(self).p2pdma:
             self.flags |= DMA_F_PCI_P2PDMA_SUPPORTED
         if callable(getattr(type(self), "translate", None)):
@@ -490,6 +521,97 @@ cdef class PyDmaMapOps(DmaMapOps):
             return self.inner.get_merge_boundary(dev)
         return DmaMapOps.get_merge_boundary(self, dev)
 
+    # -- the newer API: a member is looked for by its name, for the two bits stand for several ---------------------
+
+    cdef object member(self, str name):
+        """The Python class's own, or None."""
+        return getattr(self, name, None)
+
+    cdef dma_addr_t map_phys(self, Device dev, phys_addr_t phys, size_t size, int dir,
+                             unsigned long attrs) except? 0xBADBADBADBADBAD nogil:
+        with gil:
+            own = self.member("map_phys")
+            if own is not None:
+                try:
+                    return address_of(own(dev, phys, size, dir, attrs))
+                except DmaError:
+                    return DMA_MAPPING_ERROR
+        if self.inner is not None and self.inner.filled & OP_MAP_PHYS:
+            return (<PhysMapOps>self.inner).map_phys(dev, phys, size, dir, attrs)
+        return PhysMapOps.map_phys(self, dev, phys, size, dir, attrs)
+
+    cdef int unmap_phys(self, Device dev, dma_addr_t addr, size_t size, int dir,
+                        unsigned long attrs) except -9999 nogil:
+        with gil:
+            own = self.member("unmap_phys")
+            if own is not None:
+                own(dev, addr, size, dir, attrs)
+                return 0
+        if self.inner is not None and self.inner.filled & OP_MAP_PHYS:
+            return (<PhysMapOps>self.inner).unmap_phys(dev, addr, size, dir, attrs)
+        return PhysMapOps.unmap_phys(self, dev, addr, size, dir, attrs)
+
+    cdef bint iova_try_alloc(self, Device dev, dma_iova_state *state, phys_addr_t phys, u64 size) except -1 nogil:
+        with gil:
+            own = self.member("iova_try_alloc")
+            if own is not None:
+                copy = lent(state)
+                done = bool(own(dev, copy, phys, size))
+                state[0] = (<DmaIovaState>copy).state
+                return done
+        if self.inner is not None and self.inner.filled & OP_DMA_IOMMU:
+            return (<PhysMapOps>self.inner).iova_try_alloc(dev, state, phys, size)
+        return PhysMapOps.iova_try_alloc(self, dev, state, phys, size)
+
+    cdef int iova_link(self, Device dev, dma_iova_state *state, phys_addr_t phys, u64 offset, u64 size, int dir,
+                       unsigned long attrs) except -9999 nogil:
+        with gil:
+            own = self.member("iova_link")
+            if own is not None:
+                copy = lent(state)
+                try:
+                    return errno_of(own(dev, copy, phys, offset, size, dir, attrs))
+                except DmaError as error:
+                    return -<int>error.errno
+                finally:
+                    state[0] = (<DmaIovaState>copy).state
+        if self.inner is not None and self.inner.filled & OP_DMA_IOMMU:
+            return (<PhysMapOps>self.inner).iova_link(dev, state, phys, offset, size, dir, attrs)
+        return PhysMapOps.iova_link(self, dev, state, phys, offset, size, dir, attrs)
+
+    cdef int iova_sync(self, Device dev, dma_iova_state *state, u64 offset, u64 size) except -9999 nogil:
+        with gil:
+            own = self.member("iova_sync")
+            if own is not None:
+                try:
+                    return errno_of(own(dev, lent(state), offset, size))
+                except DmaError as error:
+                    return -<int>error.errno
+        if self.inner is not None and self.inner.filled & OP_DMA_IOMMU:
+            return (<PhysMapOps>self.inner).iova_sync(dev, state, offset, size)
+        return PhysMapOps.iova_sync(self, dev, state, offset, size)
+
+    cdef int iova_unlink(self, Device dev, dma_iova_state *state, u64 offset, u64 size, int dir,
+                         unsigned long attrs) except -9999 nogil:
+        with gil:
+            own = self.member("iova_unlink")
+            if own is not None:
+                own(dev, lent(state), offset, size, dir, attrs)
+                return 0
+        if self.inner is not None and self.inner.filled & OP_DMA_IOMMU:
+            return (<PhysMapOps>self.inner).iova_unlink(dev, state, offset, size, dir, attrs)
+        return PhysMapOps.iova_unlink(self, dev, state, offset, size, dir, attrs)
+
+    cdef int iova_free(self, Device dev, dma_iova_state *state) except -9999 nogil:
+        with gil:
+            own = self.member("iova_free")
+            if own is not None:
+                own(dev, lent(state))
+                return 0
+        if self.inner is not None and self.inner.filled & OP_DMA_IOMMU:
+            return (<PhysMapOps>self.inner).iova_free(dev, state)
+        return PhysMapOps.iova_free(self, dev, state)
+
     cdef bint arch_map_page_direct(self, Device dev, phys_addr_t end) noexcept nogil:
         return self.inner is not None and self.inner.arch_map_page_direct(dev, end)
 
@@ -537,7 +659,7 @@ cdef class WrappedOps(PyDmaMapOps):
 
     def __init__(self, DmaMapOps inner not None):
         self.inner = inner
-        self.filled = self.python | inner.filled & ~<unsigned long>(OP_MAP_PHYS | OP_DMA_IOMMU)     # no PhysMapOps
+        self.filled |= inner.filled
         if type(self).p2pdma is None:
             self.flags = inner.flags
         if not callable(getattr(type(self), "translate", None)):
@@ -559,6 +681,11 @@ cdef class WrappedOps(PyDmaMapOps):
         if self.inner is None:
             raise ValueError(f"{type(self).__name__}.__init__ was not called with the backend to wrap")
         return self.inner
+
+    cdef PhysMapOps _phys(self, unsigned long bit):
+        if not self._inner().filled & bit:
+            raise ValueError(f"{self.inner!r} has no such member of the newer DMA API")
+        return <PhysMapOps>self.inner
 
     def inner_alloc(self, Device dev not None, size_t size, unsigned long attrs=0):
         """(0 or -errno, cpu_addr, bus address)."""
@@ -624,3 +751,26 @@ cdef class WrappedOps(PyDmaMapOps):
 
     def inner_get_merge_boundary(self, Device dev not None):
         return self._inner().get_merge_boundary(dev)
+
+    def inner_map_phys(self, Device dev not None, u64 phys, size_t size, int dir, unsigned long attrs=0):
+        return self._phys(OP_MAP_PHYS).map_phys(dev, phys, size, dir, attrs)
+
+    def inner_unmap_phys(self, Device dev not None, u64 addr, size_t size, int dir, unsigned long attrs=0):
+        self._phys(OP_MAP_PHYS).unmap_phys(dev, addr, size, dir, attrs)
+
+    def inner_iova_try_alloc(self, Device dev not None, DmaIovaState state not None, u64 phys, u64 size):
+        return bool(self._phys(OP_DMA_IOMMU).iova_try_alloc(dev, &state.state, phys, size))
+
+    def inner_iova_link(self, Device dev not None, DmaIovaState state not None, u64 phys, u64 offset, u64 size, int dir,
+                        unsigned long attrs=0):
+        return self._phys(OP_DMA_IOMMU).iova_link(dev, &state.state, phys, offset, size, dir, attrs)
+
+    def inner_iova_sync(self, Device dev not None, DmaIovaState state not None, u64 offset, u64 size):
+        return self._phys(OP_DMA_IOMMU).iova_sync(dev, &state.state, offset, size)
+
+    def inner_iova_unlink(self, Device dev not None, DmaIovaState state not None, u64 offset, u64 size, int dir,
+                          unsigned long attrs=0):
+        self._phys(OP_DMA_IOMMU).iova_unlink(dev, &state.state, offset, size, dir, attrs)
+
+    def inner_iova_free(self, Device dev not None, DmaIovaState state not None):
+        self._phys(OP_DMA_IOMMU).iova_free(dev, &state.state)
