@@ -16,20 +16,28 @@ class MachineConfig:
 
     sibling(device): a second device on that device's machine, in a domain of its own. Without it a second device shares
     the backend, as devices behind one bridge or IOMMU window do.
+    newer: the same with the kernel that has the newer DMA API, 7.x; the same function where that changes nothing.
     """
 
     name: str
     facts: str
     build: Callable[[], Device]
     sibling: Callable[[Device], Device] | None = None
+    newer: Callable[[], Device] | None = None
+
+    def of(self, api: str) -> MachineConfig:
+        """The machine as a case of the "legacy" or the "new" API builds it."""
+        return replace(self, build=self.newer) if api == "new" and self.newer is not None else self
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """A documented fault of Linux itself that the model keeps: what it breaks, where it is, and what happens.
 
-    rule: an id, or several if one fault breaks several rules; "route/NAME" for a route of the P2PDMA axis. checks: of
-    the rule's checks those that see it; what another one of them sees is another fault, and no excuse is made for it.
+    rule: an id, or several if one fault breaks several rules; "route/NAME" for a route of the P2PDMA axis.
+    source: file, function, and tree where that is not the record's kernel. checks: of the rule's checks those that see
+    it; what another one of them sees is another fault, and no excuse is made for it. reproducer: a few lines of Python
+    that end with what goes wrong, run with `device` on one of the machines (conformance.faults).
     """
 
     rule: str | tuple[str, ...]
@@ -37,6 +45,7 @@ class Known:
     what: str
     machines: tuple[str, ...] = ()      # empty: on all of the backend's machines
     checks: tuple[str, ...] = ()        # empty: any of them
+    reproducer: str = ""
 
     @property
     def rules(self) -> tuple[str, ...]:

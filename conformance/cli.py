@@ -22,6 +22,7 @@ from .audit.cli import audit_command
 from .c.cli import cflags_command
 from .detection import beside
 from .execute import Result, without_running
+from .faults import script
 from .oracle.cli import oracle_command
 from .outcomes.badge import badge
 from .outcomes.cli import diff_command, merge_command, waived, waivers_option
@@ -29,6 +30,7 @@ from .outcomes.junit import junit
 from .outcomes.ktap import ktap
 from .outcomes.waivers import Waiver
 from .plugin import TIME_LIMIT
+from .recorded.cli import judge_command
 from .results import Report, ResultsError, header, project_version, read
 from .rules import Rule, RuleError, load_rules
 from .runner import RunError, run
@@ -39,6 +41,7 @@ from .selection import (
     Case,
     Selection,
     SelectionError,
+    apis_of,
     backend,
     check_globs,
     known_backends,
@@ -103,7 +106,7 @@ def _workers(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 @main.command("run")
 @click.option("--backend", "-b", "names", multiple=True, metavar="ID", help="An id, a glob, or py:MODULE:OBJECT.")
 @click.option("--rule", "-r", "rules", multiple=True, metavar="ID", help="Rule: an id or a glob.")
-@click.option("--api", type=click.Choice([*APIS, "all"]), default="legacy", show_default=True, help="Which DMA API.")
+@click.option("--api", type=click.Choice([*APIS, "all"]), default="all", show_default=True, help="Which DMA API.")
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
 @click.option("-n", "workers", default="auto", show_default=True, callback=_workers, help="Worker processes; 0: none.")
 @click.option("--shard", default="1/1", metavar="I/N", help="Only the I-th of N parts.")
@@ -118,7 +121,8 @@ def run_command(
 ) -> None:
     """Run the rules on the backends."""
     selection = Selection(
-        check_globs(names), check_globs(rules), cast('Literal["quick", "full"]', profile), seed, parse_shard(shard)
+        check_globs(names), check_globs(rules), cast('Literal["quick", "full"]', profile), seed, parse_shard(shard),
+        apis_of(api),
     )
     _run(selection, out, workers, waivers, time_limit=time_limit, known=known)
 
@@ -152,6 +156,7 @@ def _run(
 
 
 main.add_command(selftest_command)
+main.add_command(judge_command)
 
 
 @main.command("report")
@@ -222,7 +227,8 @@ def _backend_json(record: BackendRecord) -> dict[str, Any]:
         "stale": record.stale,
         "machines": [{"name": config.name, "facts": config.facts} for config in record.machines],
         "known": [
-            {"rules": list(known.rules), "source": known.source, "what": known.what, "machines": list(known.machines)}
+            {"rules": list(known.rules), "source": known.source, "what": known.what, "machines": list(known.machines),
+             "checks": list(known.checks), "reproducer": script(record, known) if known.reproducer else ""}
             for known in record.known
         ],
     }
@@ -309,6 +315,7 @@ def _rule_json(rule: Rule) -> dict[str, Any]:
         "text": rule.text,
         "level": rule.level,
         "group": rule.group,
+        "api": rule.api,
         "since": rule.since,
         "until": rule.until,
         "source": {"file": rule.source.file, "symbol": rule.source.symbol, "sha256": rule.source.sha256},
@@ -343,6 +350,8 @@ def _explain_rule(rule: Rule) -> list[str]:
     from .checks import checks
 
     lines = [f"{rule.id} ({rule.level}, {rule.group})", "", f"    {rule.text}", "", f"source      {rule.source}"]
+    if rule.api == "new":
+        lines.append("API         dma_map_phys, dma_iova_* and who builds on them")
     if rule.since or rule.until:
         lines.append(f"kernels     {rule.since or 'all'} to {rule.until or 'now'}")
     lines.append(f"applies if  {' and '.join(rule.applies_if) or 'always'}")
@@ -360,6 +369,8 @@ def _explain_rule(rule: Rule) -> list[str]:
             if rule.id in known.rules:
                 where = f"{record.id} ({', '.join(known.machines)})" if known.machines else record.id
                 lines.append(f"known       {where}: {known.what}; {known.source}")
+                if known.reproducer:
+                    lines += ["reproducer", *(f"    {line}" for line in script(record, known).splitlines())]
     return lines
 
 

@@ -83,7 +83,7 @@ def without_running(case: Case) -> Result | None:
 def inapplicable(rule: Rule, subject: Subject) -> str:
     """The first predicate of the rule that does not hold, or ""."""
     kernel = subject.machine.kernel
-    if rule.since and kernel < kernel_number(rule.since):
+    if rule.api == "legacy" and rule.since and kernel < kernel_number(rule.since):
         return f"kernel >= {rule.since}"
     if rule.until and kernel >= kernel_number(rule.until):
         return f"kernel < {rule.until}"
@@ -121,7 +121,7 @@ def run_named(
 ) -> Result:
     """run_case() for the backend asked for by this name; a machine that does not build is the record's fault."""
     try:
-        found = subject(name, case.machine)
+        found = subject(name, case.machine, case.api)
     except SelectionError:
         raise
     except Exception as error:

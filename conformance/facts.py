@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import dma_ops
-from dma_ops import Device, DmaError, DmaMapOps, KernelBug
+from dma_ops import Device, DmaError, DmaIovaState, DmaMapOps, KernelBug
 from dma_ops.device import OPS
 from dma_ops.direct import DirectWalker
 
@@ -86,6 +86,11 @@ class Subject:
             return False
         return True
 
+    @cached_property
+    def two_step(self) -> bool:
+        """Does dma_iova_try_alloc() give this device a range?"""
+        return dma_ops.dma_iova_try_alloc(self.config.build(), DmaIovaState(), 0, self.machine.page_size)
+
 
 FACTS: dict[str, Callable[[Subject], bool]] = {
     "maps": lambda s: bool(s.reach),
@@ -93,6 +98,8 @@ FACTS: dict[str, Callable[[Subject], bool]] = {
     "p2pdma": lambda s: s.record.p2pdma,
     "pci_p2pdma machine": lambda s: s.machine.pci_p2pdma,
     "iommu": lambda s: s.translates,
+    "two-step iova": lambda s: s.two_step,
+    "untrusted": lambda s: s.device.untrusted,
     "dma_parms": lambda s: s.device.has_dma_parms,
     "pci device": lambda s: s.device.is_pci,
     "coherent device": lambda s: s.device.dma_coherent,

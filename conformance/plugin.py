@@ -22,7 +22,7 @@ import pytest
 from . import isolation
 from .execute import Result, result, run_named, without_running
 from .results import Writer, header
-from .selection import Case, Selection, SelectionError, in_shard, parse_shard
+from .selection import APIS, Case, Selection, SelectionError, apis_of, in_shard, parse_shard
 from .verdict import Verdict
 
 RULES = Path(__file__).resolve().parent / "rules"
@@ -34,7 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("dma-conformance")
     group.addoption("--dma-backend", action="append", default=[], help="a backend's id, a glob, or py:MODULE:OBJECT")
     group.addoption("--dma-rule", action="append", default=[], help="a rule's id or a glob")
-    group.addoption("--dma-case", action="append", default=[], help="a case: RULE:BACKEND:MACHINE:legacy")
+    group.addoption("--dma-case", action="append", default=[], help="a case: RULE:BACKEND:MACHINE:API")
+    group.addoption("--dma-api", choices=(*APIS, "all"), default="all")
     group.addoption("--dma-profile", choices=("quick", "full"), default="quick")
     group.addoption("--dma-seed", type=int, default=0)
     group.addoption("--dma-shard", default="1/1", help="I/N: the I-th of N parts")
@@ -49,6 +50,7 @@ def selection_of(config: pytest.Config) -> Selection:
         profile=config.getoption("dma_profile"),
         seed=config.getoption("dma_seed"),
         shard=parse_shard(config.getoption("dma_shard")),
+        apis=apis_of(config.getoption("dma_api")),
     )
 
 

@@ -13,13 +13,16 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from arch import BackendRecord, Known
+
 from . import candidates
 from . import detection as detections
 from .detection import Detection
 from .execute import Result
+from .faults import script
 from .results import Report
 from .rules import load_rules
-from .selection import DESIGNS, ROUTES, route_id
+from .selection import DESIGNS, ROUTES, known_backends, route_id
 from .verdict import Tally, Verdict
 
 WORDS = {
@@ -46,6 +49,7 @@ STYLES = {
 }
 ROUTE_STYLES = {"native": "green", "fallback": "cyan", "refused": "blue", "unsafe": "bold red", "absent": "dim"}
 LEGEND = "n native, f fallback, r refused, U unsafe, u on some machines, - absent"
+TABLES = (("DMA", "legacy", "DMA API"), ("P2P", "legacy", "PCI P2PDMA"), ("", "new", "Newer DMA API"))
 _MECHANISMS = ("unsafe", "fallback", "native", "refused", "absent")     # which one speaks for several machines
 
 
@@ -77,8 +81,11 @@ class Finding:
 
     @property
     def where(self) -> str:
-        shown = ", ".join(self.machines[:3])
-        return shown + (f" and {len(self.machines) - 3} more" if len(self.machines) > 3 else "")
+        return self.shown(self.machines)
+
+    @staticmethod
+    def shown(machines: Sequence[str]) -> str:
+        return ", ".join(machines[:3]) + (f" and {len(machines) - 3} more" if len(machines) > 3 else "")
 
 
 def cell(tally: Tally) -> Cell:
@@ -108,20 +115,20 @@ def route_cell(results: Sequence[Result]) -> Cell:
     return Cell(f"refused / {word}", ROUTE_STYLES["refused"])
 
 
-def _groups(prefix: str) -> dict[str, list[str]]:
+def _groups(prefix: str, api: str) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for rule in load_rules().values():
-        if rule.id.startswith(prefix):
+        if rule.id.startswith(prefix) and rule.api == api:
             groups.setdefault(rule.group, []).append(rule.id)
     return groups
 
 
 def matrices(report: Report) -> list[Matrix]:
-    """The DMA API by groups of rules; PCI P2PDMA by groups and routes. Groups of which nothing ran are left out."""
+    """The DMA APIs by groups of rules; PCI P2PDMA by groups and routes. Groups of which nothing ran are left out."""
     backends = list(report.header["backends"])
     made = []
-    for prefix, title in (("DMA", "DMA API"), ("P2P", "PCI P2PDMA")):
-        groups = _groups(prefix)
+    for prefix, api, title in TABLES:
+        groups = _groups(prefix, api)
         tallies: dict[tuple[str, str], Tally] = {}
         for result in report.results:
             for group, ids in groups.items():
@@ -185,6 +192,41 @@ def findings(results: Iterable[Result], *verdicts: Verdict) -> list[Finding]:
     return [Finding(rows[0], tuple(row.machine for row in rows)) for rows in found.values()]
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A known fault of Linux that this run showed: where, and how anyone can see it."""
+
+    known: Known
+    record: BackendRecord
+    machines: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{', '.join(self.known.rules)} {self.record.id} on {Finding.shown(self.machines)}"
+
+
+def faults(results: Sequence[Result]) -> list[Fault]:
+    """The documented faults behind the verdicts `known`, of the backends that are installed, those first that have a
+    reproducer."""
+    shown: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        if result.verdict is Verdict.KNOWN:
+            shown.setdefault((result.backend, result.what), []).append(result)
+    found = []
+    for record in known_backends().values():
+        for known in record.known:
+            machines = dict.fromkeys(
+                result.machine
+                for rule in known.rules
+                for result in shown.get((record.id, rule), ())
+                if (not known.machines or result.machine in known.machines)
+                and (not known.checks or not result.check or result.check in known.checks)
+            )
+            if machines:
+                found.append(Fault(known, record, tuple(machines)))
+    return sorted(found, key=lambda fault: not fault.known.reproducer)
+
+
 def is_good(report: Report) -> bool:
     """Complete, something was observed, nothing failed that is not known or waived, and nothing is stale."""
     return not any(result.verdict.bad for result in report.results) and not wrongs(report)
@@ -227,16 +269,37 @@ def text(report: Report, *, known: bool = False, detection: Detection | None = N
     for matrix in (*matrices(report), comparison(report)):
         if matrix is not None:
             parts += [table(matrix), Text()]
-    kinds = [*(verdict for verdict in Verdict if verdict.bad), Verdict.WAIVED, *([Verdict.KNOWN] if known else [])]
+    kinds = [*(verdict for verdict in Verdict if verdict.bad), Verdict.WAIVED]
     for finding in findings(report.results, *kinds):
         result = finding.result
         line = Text(f"{WORDS[result.verdict]} {result.what} {result.backend}", style=STYLES[result.verdict])
         line.append(f" on {finding.where}: {result.detail}", style="default")
         parts += [line, Text(f"    dma-conformance explain {result.case}", style="dim")]
+    parts += _known_faults(report, everything=known)
     if detection is not None:
         parts += [*detections.text(detection, report.header["rules_hash"]), Text()]
     parts += [Text(line) for line in closing(report)]
     return Group(*parts)
+
+
+def _known_faults(report: Report, *, everything: bool) -> list[RenderableType]:
+    """Those with a reproducer, which belong to the newest tree; the rest only if everything is asked for."""
+    found = faults(report.results)
+    chosen = [fault for fault in found if everything or fault.known.reproducer]
+    if not found:
+        return []
+    parts: list[RenderableType] = [Text("Known faults of Linux", style="bold")]
+    for fault in chosen:
+        line = Text(fault.title, style=STYLES[Verdict.KNOWN])
+        line.append(f": {fault.known.what}", style="default")
+        parts += [line, Text(f"    in {fault.known.source}", style="dim")]
+        if fault.known.reproducer:
+            parts.append(Text("".join(f"    {row}\n" for row in script(fault.record, fault.known).splitlines())
+                              if everything else f"    dma-conformance explain {fault.known.rules[0]} has a reproducer",
+                              style="dim"))
+    if len(chosen) < len(found):
+        parts.append(Text(f"and {len(found) - len(chosen)} more, which --known lists"))
+    return [*parts, Text()]
 
 
 def _escape(words: str) -> str:
@@ -257,7 +320,6 @@ def markdown(report: Report, detection: Detection | None = None) -> str:
     for title, verdicts in (
         ("Failures", [verdict for verdict in Verdict if verdict.bad]),
         ("Waived", [Verdict.WAIVED]),
-        ("Known faults of Linux", [Verdict.KNOWN]),
     ):
         rows = findings(report.results, *verdicts)
         if rows:
@@ -268,6 +330,19 @@ def markdown(report: Report, detection: Detection | None = None) -> str:
                 for row in rows
             ]
             out.append("")
+    known = faults(report.results)
+    if known:
+        out += ["## Known faults of Linux", ""]
+        out += ["| rules | backend | machines | what happens | in |", "|---|---|---|---|---|"]
+        out += [
+            f"| {', '.join(one.known.rules)} | {one.record.id} | {Finding.shown(one.machines)} "
+            f"| {_escape(one.known.what)} | {_escape(one.known.source)} |"
+            for one in known
+        ]
+        out.append("")
+    for one in known:
+        if one.known.reproducer:
+            out += [f"### {one.title}", "", "```python", script(one.record, one.known).rstrip(), "```", ""]
     if detection is not None:
         out += detections.markdown(detection, report.header["rules_hash"])
     return "\n".join([*out, *closing(report), ""])

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from .execute import UNSEEN, Result
 from .rules import fingerprint
-from .selection import Case, Selection, in_shard
+from .selection import DESIGNS, Case, Selection, in_shard
 from .verdict import Tally, Verdict
 
 SCHEMA_VERSION = 2
@@ -68,7 +68,7 @@ def header(selection: Selection, plan: Sequence[Case]) -> dict[str, Any]:
         "rules": [rule.id for rule in rules],
         "rules_hash": fingerprint(rules),
         "routes": list(dict.fromkeys(case.what for case in plan if case.route)),
-        "apis": list(dict.fromkeys(case.api for case in plan)),
+        "apis": [api for api in DESIGNS if any(case.api == api for case in plan)],
         "plan": {"cases": len(plan), "sha256": digest_of(case.id for case in plan)},
     }
 

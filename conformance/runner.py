@@ -40,6 +40,7 @@ def arguments(selection: Selection, out: Path, workers: str, time_limit: int = T
         *("-c", str(RULES.parent / "pytest.ini"), "--noconftest", "-p", "conformance.plugin", "-p", "no:cacheprovider"),
         *("--dma-out", str(out), "--dma-seed", str(selection.seed), "--dma-profile", selection.profile),
         *("--dma-shard", f"{selection.shard[0]}/{selection.shard[1]}", "--dma-time-limit", str(time_limit)),
+        *("--dma-api", selection.apis[0] if len(selection.apis) == 1 else "all"),
     ]
     for name in selection.backends:
         words += ["--dma-backend", name]

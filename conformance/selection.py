@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from arch import BackendRecord, MachineConfig, backends
 
-from .rules import Rule, load_rules
+from .rules import Api, Rule, load_rules
 
 if TYPE_CHECKING:
     from .facts import Subject
 
-Api = Literal["legacy", "A", "B", "C", "new"]
-APIS: tuple[Api, ...] = ("legacy",)                             # through which rules are tried
-DESIGNS: tuple[Api, ...] = ("legacy", "A", "B", "C", "new")     # and routes: paths.DESIGNS
+Way = Literal["legacy", "A", "B", "C", "new"]
+APIS: tuple[Api, ...] = ("legacy", "new")                       # through which rules are tried, each through its own
+DESIGNS: tuple[Way, ...] = ("legacy", "A", "B", "C", "new")     # and routes: paths.DESIGNS
 ROUTES = ("host-memory", "same-switch", "host-bridge", "blocked", "mixed-list", "two-providers")
 GROUP = "dma_conformance.backends"
 
@@ -35,12 +35,17 @@ class SelectionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A rule through one of the APIs, or a route of the P2P axis through one of the designs, on a backend's machine."""
+    """A rule through its API, or a route of the P2P axis through one of the designs, on a backend's machine."""
 
     what: str                           # the id of a rule, or "route/NAME" with one of ROUTES
     backend: str
     machine: str
-    api: Api = "legacy"
+    api: Way = ""  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if not self.api:
+            rule = load_rules().get(self.what)
+            object.__setattr__(self, "api", rule.api if rule is not None else "legacy")
 
     @property
     def id(self) -> str:
@@ -53,15 +58,17 @@ class Case:
     @classmethod
     def parse(cls, text: str) -> Case:
         """The case that an id stands for. Raises SelectionError."""
-        parts = text.split(":")
-        if len(parts) != 4:
-            raise SelectionError(f"{text!r} is no case; a case is RULE:BACKEND:MACHINE:legacy")
-        case = cls(parts[0], parts[1], parts[2], cast("Api", parts[3]))
+        what, *rest = text.split(":")
+        if len(rest) != 3:
+            raise SelectionError(f"{text!r} is no case; a case is RULE:BACKEND:MACHINE:API")
+        case = cls(what, rest[0], rest[1], cast("Way", rest[2]))
         if case.route is not None and case.route not in ROUTES:
             raise SelectionError(f"there is no route {case.route!r}{suggest(case.route, ROUTES)}")
         apis = APIS if case.route is None else DESIGNS
         if case.api not in apis:
             raise SelectionError(f"{text!r} is no case: {case.api!r} is none of {', '.join(apis)}")
+        if what in load_rules() and load_rules()[what].api != case.api:
+            raise SelectionError(f"{what} is a rule of the {load_rules()[what].api} API, not of the {case.api} one")
         return case
 
 
@@ -128,6 +135,7 @@ class Selection:
     profile: Literal["quick", "full"] = "quick"
     seed: int = 0
     shard: tuple[int, int] = (1, 1)
+    apis: tuple[Api, ...] = APIS
 
     def records(self) -> list[tuple[str, BackendRecord]]:
         """(the name it was asked for by, record), in order of ids. Raises SelectionError."""
@@ -153,12 +161,20 @@ class Selection:
             if not matching:
                 raise SelectionError(f"no rule is called or matches {name!r}{suggest(name.upper(), rules)}")
             wanted.update(matching)
-        return [rule for key, rule in rules.items() if key in wanted]
+        chosen = [rule for key, rule in rules.items() if key in wanted and rule.api in self.apis]
+        if not chosen:
+            raise SelectionError(f"none of these rules is one of the {' or '.join(self.apis)} API")
+        return chosen
 
     @property
     def with_routes(self) -> bool:
         """The P2P axis belongs to a run of all rules, or of P2P rules."""
         return not self.rules or any(name.upper().startswith("P2P") for name in self.rules)
+
+    @property
+    def designs(self) -> tuple[Way, ...]:
+        """Those of the routes: the newest belongs to the new API, the others are what 2021 made of the legacy one."""
+        return tuple(design for design in DESIGNS if ("new" if design == "new" else "legacy") in self.apis)
 
     def cases(self) -> list[Case]:
         """All cases of this shard, in the order of the results: by backend, machine, then rule and route."""
@@ -172,7 +188,7 @@ class Selection:
                     yield Case(rule.id, record.id, config.name)
                 if self.with_routes:
                     for route in ROUTES:
-                        for design in DESIGNS:
+                        for design in self.designs:
                             yield Case(route_id(route), record.id, config.name, design)
 
 
@@ -189,13 +205,18 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
+def apis_of(name: str) -> tuple[Api, ...]:
+    """"legacy", "new" or "all"."""
+    return tuple(api for api in APIS if name in (api, "all"))
+
+
 @cache
-def subject(record_name: str, machine_name: str) -> Subject:
+def subject(record_name: str, machine_name: str, api: Way = "legacy") -> Subject:
     """The backend on the machine, whose facts are found out once per process."""
     from .facts import Subject
 
     record = backend(record_name)
-    return Subject(record, machine(record, machine_name))
+    return Subject(record, machine(record, machine_name).of(api))
 
 
 def check_globs(names: Sequence[str]) -> tuple[str, ...]:

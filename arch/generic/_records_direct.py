@@ -19,6 +19,8 @@ from dma_ops import Device, Machine
 from dma_ops.direct import DmaDirect
 from dma_ops.swiotlb import IoTlbMem, swiotlb_init
 
+from ._known_newer import DIRECT
+
 MB, GB = 1 << 20, 1 << 30
 LOW_2G = (0x100000, 2 * GB)
 WINDOWS = ((0, 0xC0000000, GB), (GB, 0x400000000, GB))      # as on a Raspberry Pi 4, but with a second one
@@ -34,31 +36,36 @@ def x86_64(name: str, high: int, swiotlb: str, kernel: int = 601) -> Device:
     return dev
 
 
-def arm64(name: str, page_shift: int, restricted: bool) -> Device:
+def arm64(name: str, page_shift: int, restricted: bool, *, kernel: int = 601) -> Device:
     """A platform device that does not snoop, on a CPU with a cache."""
-    machine = Machine(name, arch="arm64", page_shift=page_shift, ram=[(GB, 2 * GB)], zone_dma_bits=32, cached=True)
+    machine = Machine(name, arch="arm64", page_shift=page_shift, ram=[(GB, 2 * GB)], zone_dma_bits=32, cached=True,
+                      kernel=kernel)
     dev = Device("platform", machine, pci=False, coherent=False)
+    if machine.bounce_unaligned_kmalloc:                        # CONFIG_DMA_BOUNCE_UNALIGNED_KMALLOC, 6.5 and later
+        dev.io_tlb_mem = swiotlb_init(machine)
     if restricted:
         dev.io_tlb_mem = IoTlbMem(machine, GB + 64 * MB, 2048, for_alloc=True)
     return dev
 
 
-def arm64_windows(name: str) -> Device:
-    machine = Machine(name, arch="arm64", ram=[(0x80000, 2 * GB)], zone_dma_bits=30, pci_p2pdma=True)
+def arm64_windows(name: str, *, kernel: int = 601) -> Device:
+    machine = Machine(name, arch="arm64", ram=[(0x80000, 2 * GB)], zone_dma_bits=30, pci_p2pdma=True, kernel=kernel)
     return Device("0000:01:00.0", machine, mask=(1 << 64) - 1, dma_ranges=WINDOWS)
 
 
 def narrow(name: str, arch: str, ram: tuple[int, int], *, big_endian: bool = False, dma_addr_bits: int = 32,
-           has_zone_dma: bool = False, chains: bool = True, dma_length: bool = True) -> Device:
+           has_zone_dma: bool = False, chains: bool = True, dma_length: bool = True,
+           kernel: int = 601) -> Device:
     """A 32-bit machine whose devices do not snoop."""
     machine = Machine(name, arch=arch, bits=32, big_endian=big_endian, ram=[ram], dma_addr_bits=dma_addr_bits,
                       phys_addr_bits=dma_addr_bits, has_zone_dma=has_zone_dma, arch_no_sg_chain=not chains,
-                      need_sg_dma_length=dma_length, cached=True, table_base=0xE0000000)
+                      need_sg_dma_length=dma_length, cached=True, table_base=0xE0000000, kernel=kernel)
     return Device("0000:00:01.0", machine, coherent=False)
 
 
 def config(name: str, facts: str, build: Callable[..., Device], *args: object, **kwargs: object) -> MachineConfig:
-    return MachineConfig(name, facts, partial(build, name, *args, **kwargs))
+    made = partial(build, name, *args, **kwargs)
+    return MachineConfig(name, facts, made, newer=partial(made, kernel=700))
 
 
 BOUNCING = ("x86_64-bounce", "x86_64-force", "arm64-restricted")
@@ -74,7 +81,7 @@ RECORDS = (
             config("x86_64-bounce", "2 + 4 GiB, 32-bit device, 64 MiB bounce pool", x86_64, 4 * GB, "on"),
             config("x86_64-iommu-off", "2 + 4 GiB, 32-bit device, iommu=off: no pool either", x86_64, 4 * GB, "off"),
             config("x86_64-force", "2 GiB, swiotlb=force", x86_64, 0, "force"),
-            config("x86_64-6.12", "2 GiB, all in reach, Linux 6.12", x86_64, 0, "off", 612),
+            config("x86_64-6.12", "2 GiB, all in reach, Linux 6.12", x86_64, 0, "off", kernel=612),
             config("arm64-noncoherent", "1 GiB at 1 GiB, device does not snoop", arm64, 12, False),
             config("arm64-64k", "64 KiB pages, device does not snoop", arm64, 16, False),
             config("arm64-restricted", "restricted DMA pool of 4 MiB, device does not snoop", arm64, 12, True),
@@ -106,6 +113,7 @@ RECORDS = (
             Known("P2P-53", "kernel/dma/direct.c: dma_direct_sync_sg_for_cpu, dma_direct_sync_sg_for_device",
                   "a bus address is taken for a DMA address: memory with that number is flushed or copied, even a "
                   "slot of the bounce pool", ("arm64-windows",)),
+            *DIRECT,
         ),
         stale="there is no translation: whatever is within the host bridge's windows is always in reach",
     ),

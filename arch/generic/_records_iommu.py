@@ -22,6 +22,7 @@ from dma_ops.pgtable_lpae import LpaeDomain
 from dma_ops.pgtable_vtd import VtdDomain
 from dma_ops.swiotlb import swiotlb_init
 
+from ._known_newer import IOMMU, ROUTELESS_REPRODUCER
 from .dma_iommu import IommuDmaOps
 
 MB, GB = 1 << 20, 1 << 30
@@ -57,10 +58,11 @@ def attach_x86_64(dev: Device, iommu: str, lazy: bool) -> Device:
     return dev
 
 
-def arm64(name: str, *, page_shift: int = 12, coherent: bool = True, lazy: bool = False) -> Device:
+def arm64(name: str, *, page_shift: int = 12, coherent: bool = True, lazy: bool = False,
+          kernel: int = 601) -> Device:
     """QEMU's virt with 1 GiB of RAM behind an SMMUv3 of 44 output bits, 4 KiB granules."""
     machine = Machine(name, arch="arm64", page_shift=page_shift, ram=[(GB, 2 * GB)], zone_dma_bits=32,
-                      pci_p2pdma=True, cached=not coherent)
+                      pci_p2pdma=True, cached=not coherent, kernel=kernel)
     return attach_arm64(Device("0000:00:01.0", machine, coherent=coherent), lazy)
 
 
@@ -85,12 +87,12 @@ def beside(attach: Callable[..., Device], *args: object) -> Callable[[Device], D
 def q35(name: str, facts: str, iommu: str = "intel", *, lazy: bool = False, untrusted: bool = False,
         kernel: int = 601) -> MachineConfig:
     build = partial(x86_64, name, iommu, lazy=lazy, untrusted=untrusted, kernel=kernel)
-    return MachineConfig(name, facts, build, beside(attach_x86_64, iommu, lazy))
+    return MachineConfig(name, facts, build, beside(attach_x86_64, iommu, lazy), partial(build, kernel=700))
 
 
 def virt(name: str, facts: str, *, page_shift: int = 12, coherent: bool = True, lazy: bool = False) -> MachineConfig:
     build = partial(arm64, name, page_shift=page_shift, coherent=coherent, lazy=lazy)
-    return MachineConfig(name, facts, build, beside(attach_arm64, lazy))
+    return MachineConfig(name, facts, build, beside(attach_arm64, lazy), partial(build, kernel=700))
 
 
 UNTRUSTED = ("intel-untrusted",)
@@ -153,7 +155,9 @@ RECORDS = (
             TABLES_JOIN_PROVIDERS.on("intel-untrusted", *(name for name in TRUSTED if name != "intel-6.12")),
             Known(ROUTELESS, "drivers/iommu/dma-iommu.c: iommu_dma_map_sg_swiotlb, iommu_dma_map_page",
                   "an untrusted client's P2P pages are mapped as RAM, or bounced where they do not fill granules, "
-                  "without a look at the route", UNTRUSTED),
+                  "without a look at the route", UNTRUSTED,
+                  reproducer=ROUTELESS_REPRODUCER),
+            *IOMMU,
         ),
     ),
 )

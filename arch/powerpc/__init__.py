@@ -38,6 +38,17 @@ _NO_LISTS = Known(
     "arch/powerpc/platforms/ps3/system-bus.c: ps3_ioc0_map_sg, ps3_sb_map_sg", "lists are a BUG",
 )
 
+BEYOND_THE_WINDOW = """\
+from dma_ops import *
+top = max(end for _, end in device.machine.ram_ranges) + (1 << 20)
+addr = dma_map_phys(device, top, device.machine.page_size, DMA_TO_DEVICE, DMA_ATTR_MMIO)    # succeeds
+try:
+    device.dma_read(addr, 16)
+except DmaFault:
+    faulted = True
+assert faulted
+"""
+
 RECORDS = (
     BackendRecord(
         id="dma_iommu_ops",
@@ -64,6 +75,10 @@ RECORDS = (
             Known("DMA-27", "arch/powerpc/platforms/powernv/pci-ioda.c: pnv_pci_ioda_dma_64bit_bypass",
                   "rewrites window 0 to map RAM, for good: a device whose mask is lowered again gets addresses of a "
                   "table that the bridge no longer reads", ("powernv-phb3",)),
+            Known("NEW-02", "kernel/dma/direct.h: dma_direct_map_phys (kamalca/linux 4a80a8a0, 7.x)",
+                  "past the table, device memory gets the direct window's offset like RAM, but the window maps RAM "
+                  "only: the device faults", ("pseries-ddw", "powernv-64", "powernv-phb3", "g5-u4", "cell-fixed"),
+                  reproducer=BEYOND_THE_WINDOW),
             MERGES_UNASKED.on("pseries", "pseries-4k", "pseries-bare", "pseries-ddw-pmem", "pseries-ddw-mapped",
                               "powernv", "g5-u3", "pasemi", "cell"),
         ),
@@ -151,7 +166,7 @@ RECORDS = (
             Known("DMA-16", "arch/powerpc/platforms/ps3/system-bus.c: ps3_ioc0_map_page",
                   "an entry that lv1 refuses is answered with address 0, which is no error",
                   checks=("failed_pages_are_errors",)),
-            Known(("DMA-01", "DMA-24", "DMA-50"), "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_map_area",
+            Known(("DMA-01", "DMA-24", "DMA-50", "NEW-24"), "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_map_area",
                   "a second mapping of the same I/O page is a BUG"),
             _NO_LISTS,
             Known("DMA-30", "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_map_pages",

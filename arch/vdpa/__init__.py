@@ -31,6 +31,13 @@ def config(name: str, facts: str, ops: type[VdpasimDmaOps] | type[VduseDmaOps], 
 
     return MachineConfig(name, facts, partial(build, ops, name, arch, page_shift, entries), sibling)
 
+COPIES_COHERENT = """\
+from dma_ops import *
+page = device.machine.alloc_ram(0)
+addr = dma_map_phys(device, page, device.machine.page_size, DMA_FROM_DEVICE, DMA_ATTR_REQUIRE_COHERENT)
+device.dma_write(addr, b"written")
+assert device.machine.cpu_read(page, 7) != b"written"           # not before the unmap
+"""
 
 RECORDS = (
     BackendRecord(
@@ -96,6 +103,9 @@ RECORDS = (
             Known("DMA-37", "drivers/vdpa/vdpa_user/iova_domain.c: vduse_domain_unmap_page",
                   "attributes are ignored: DMA_ATTR_SKIP_CPU_SYNC does not keep the bytes from being copied back"),
             Known("DMA-43", "drivers/vdpa/vdpa_user/vduse_dev.c: vduse_dev_dma_ops", NO_SYNC),
+            Known(("NEW-03", "NEW-30"), "drivers/vdpa/vdpa_user/iova_domain.c: vduse_domain_map_page",
+                  "everything is copied, and 6.1's table knows nothing of DMA_ATTR_REQUIRE_COHERENT: converted as it "
+                  "is, it copies what must not be", reproducer=COPIES_COHERENT),
         ),
         stale="bounce pages stay in the file after unmap, and one IOTLB entry covers them all",
     ),

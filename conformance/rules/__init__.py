@@ -13,9 +13,10 @@ from typing import Any, Literal, get_args
 
 from ..facts import UnknownFact, parse_fact
 
-__all__ = ["Rule", "RuleError", "Source", "fingerprint", "load_rules", "parse_rules"]
+__all__ = ["Api", "Rule", "RuleError", "Source", "fingerprint", "load_rules", "parse_rules"]
 
 Level = Literal["must", "should", "may"]
+Api = Literal["legacy", "new"]          # dma_map_page and dma_map_sg; dma_map_phys, dma_iova_* and who builds on them
 
 
 class RuleError(ValueError):
@@ -39,9 +40,10 @@ class Source:
 class Rule:
     """One clause of the contract.
 
-    since, until: kernel versions "6.1" between which it holds ("": always). applies_if: facts of a backend on a
-    machine, all of which must hold (see conformance.facts). checks: names of conformance.checks. not_tested: why none
-    observes it; a rule has checks or this, never both.
+    since, until: kernel versions "6.1" between which it holds ("": always). api: through which of the two APIs it is
+    observed; the newer one is there on every machine, as of 7.x, so its since only tells when it came. applies_if:
+    facts of a backend on a machine, all of which must hold (see conformance.facts). checks: names of
+    conformance.checks. not_tested: why none observes it; a rule has checks or this, never both.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Rule:
     checks: tuple[str, ...] = ()
     saboteurs: tuple[str, ...] = ()
     not_tested: str = ""
+    api: Api = "legacy"
     file: str = field(default="", compare=False)
 
 
@@ -73,6 +76,8 @@ def _rule(table: dict[str, Any], file: str, checks: Iterable[str]) -> Rule:
             raise RuleError(f"{name}: {key} is missing or not a text")
     if table["level"] not in get_args(Level):
         raise RuleError(f"{name}: level is {table['level']!r}, not must, should or may")
+    if table.get("api", "legacy") not in get_args(Api):
+        raise RuleError(f"{name}: api is {table['api']!r}, not legacy or new")
     source = table.get("source")
     if not isinstance(source, dict) or set(source) - {f.name for f in fields(Source)} or "file" not in source:
         raise RuleError(f"{name}: source is not a table of file, symbol and sha256")

@@ -6,13 +6,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from arch.record import BackendRecord, MachineConfig
 from dma_ops import Device, DmaMapOps, Machine, WrappedOps
 from dma_ops.device import OPS
+from dma_ops.pyops import NEWER
 
 from ..selection import backend, machine
 
@@ -35,6 +36,7 @@ class Broken(WrappedOps):
     def around(cls, inner: DmaMapOps) -> Broken:
         """The broken backend around a real one; what that leaves NULL stays so. dma-direct has all members."""
         absent = [name for name in OPS if name not in inner.ops and name not in cls.adds] if inner.ops else []
+        absent += [name for name in NEWER if not inner.filled & NEWER[name]]
         ops: type[Broken] = type(cls.__name__, (cls,), {**dict.fromkeys(absent), "__module__": cls.__module__})
         return ops(inner)
 
@@ -47,8 +49,9 @@ class Saboteur:
     """One difference. breaks: the rules whose clause it breaks, each of which must see it somewhere.
 
     targets: the real "backend/machine"s it is planted in. ops: the broken backend around the real one; core: what is
-    replaced in the library itself, by name; on: what is done to a new device. bug: the number in the list of historical
-    bugs, with commit, Linux's fix of it. dies: the kernel's death is the very thing that the rule forbids.
+    replaced in the library itself, by name; mends: the same for the real backend to compare with, where Linux breaks
+    the rule itself; on: what is done to a new device. bug: the number in the list of historical bugs, with commit,
+    Linux's fix of it. dies: the kernel's death is the very thing that the rule forbids.
     """
 
     name: str
@@ -61,13 +64,16 @@ class Saboteur:
     bug: str = ""
     commit: str = ""
     dies: bool = False
+    mends: tuple[tuple[str, Callable[..., Any]], ...] = ()
 
     def record(self, target: str) -> tuple[BackendRecord, MachineConfig]:
-        """The real backend's record, its known faults with it, and its machine with the saboteur on it."""
+        """The real backend's record and its machine with the saboteur on it. Known faults stay in the record, but for a
+        saboteur that is compared with mended code: there they are what has to be seen."""
         name, _, config = target.partition("/")
-        real = backend(name)
+        real = replace(backend(name), known=()) if self.mends else backend(name)
         chosen = machine(real, config)
-        return real, MachineConfig(chosen.name, chosen.facts, partial(self.build, chosen.build), chosen.sibling)
+        newer = partial(self.build, chosen.newer) if chosen.newer is not None else None
+        return real, MachineConfig(chosen.name, chosen.facts, partial(self.build, chosen.build), chosen.sibling, newer)
 
     def build(self, build: Callable[[], Device]) -> Device:
         device = build()
@@ -81,16 +87,29 @@ class Saboteur:
 
     @contextmanager
     def planted(self) -> Iterator[None]:
-        """The core is broken in here."""
-        undo: list[tuple[object, str, object]] = []
-        try:
-            for name, broken in self.core:
-                module, _, attribute = name.rpartition(".")
-                undo += _replace(module, attribute, broken)
+        """The core is broken in here. A saboteur with nothing of its own is Linux without the mends."""
+        with replaced(*(self.mends if self.core or self.ops else ()), *self.core):
             yield
-        finally:
-            for owner, attribute, real in reversed(undo):
-                setattr(owner, attribute, real)
+
+    @contextmanager
+    def mended(self) -> Iterator[None]:
+        """The core is as the rules would have it in here."""
+        with replaced(*self.mends):
+            yield
+
+
+@contextmanager
+def replaced(*functions: tuple[str, Callable[..., Any]]) -> Iterator[None]:
+    """Functions of the library are replaced in here."""
+    undo: list[tuple[object, str, object]] = []
+    try:
+        for name, broken in functions:
+            module, _, attribute = name.rpartition(".")
+            undo += _replace(module, attribute, broken)
+        yield
+    finally:
+        for owner, attribute, real in reversed(undo):
+            setattr(owner, attribute, real)
 
 
 def _replace(module: str, attribute: str, broken: Callable[..., Any]) -> list[tuple[object, str, object]]:
@@ -130,7 +149,8 @@ def planted_in(
 
 
 def in_the_core(
-    function: str, *targets: str, breaks: Iterable[str], bug: str = "", commit: str = "", dies: bool = False
+    function: str, *targets: str, breaks: Iterable[str], bug: str = "", commit: str = "", dies: bool = False,
+    mends: tuple[tuple[str, Callable[..., Any]], ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator of a function(real, …) that replaces one of the library; targets default to CORE."""
 
@@ -138,7 +158,7 @@ def in_the_core(
         what = " ".join((broken.__doc__ or "").split())
         add(Saboteur(
             broken.__name__.replace("_", "-"), what, tuple(breaks), targets or (CORE,), core=((function, broken),),
-            bug=bug, commit=commit, dies=dies,
+            bug=bug, commit=commit, dies=dies, mends=mends,
         ))
         return broken
 

@@ -377,7 +377,7 @@ class SyncTakesBusForPhysical(Broken):
 
 
 @planted_in(
-    f"{MENDED}:IOMMU_DMA/smmuv3", f"{MENDED}:IOMMU_DMA/smmuv3-noncoherent", breaks=("P2P-45",),
+    f"{MENDED}:IOMMU_DMA/smmuv3", f"{MENDED}:IOMMU_DMA/smmuv3-noncoherent", breaks=("P2P-45", "NEW-05"),
 )
 class CacheMaintenanceOfPeers(Broken):
     """Map does cache maintenance on P2P memory."""

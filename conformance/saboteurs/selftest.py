@@ -21,6 +21,7 @@ from ..verdict import Verdict
 from . import SABOTEURS, Saboteur
 
 TIME_LIMIT = 60.0                       # seconds that one saboteur may take on one backend
+NONE = Saboteur("", "", (), ())
 JUDGED = (Verdict.PASS, Verdict.KNOWN, Verdict.NOT_TESTED, Verdict.NOT_APPLICABLE)      # of the real backend, to count
 
 
@@ -52,25 +53,28 @@ def jobs(names: Iterable[str] = ()) -> list[tuple[str, str]]:
 
 
 @cache
-def _clean(target: str, rule: str, seed: int) -> Verdict:
-    """The rule's verdict on the real backend."""
-    record, config = Saboteur("", "", (), ()).record(target)
-    return run_case(Case(rule, record.id, config.name), Subject(record, config), seed, "quick").verdict
+def _clean(target: str, rule: str, seed: int, saboteur: Saboteur) -> Verdict:
+    """The rule's verdict on the real backend. saboteur: the one whose mends it has, or one without any."""
+    record, config = NONE.record(target)
+    case = Case(rule, record.id, config.name)
+    with saboteur.mended():
+        return run_case(case, Subject(record, config.of(case.api)), seed, "quick").verdict
 
 
 def observe(name: str, target: str, seed: int = 0) -> list[Sighting]:
     """What the rules that a saboteur breaks say of it on one backend."""
     saboteur = SABOTEURS[name]
     record, config = saboteur.record(target)
-    clean = {rule: _clean(target, rule, seed) for rule in saboteur.breaks}
+    clean = {rule: _clean(target, rule, seed, saboteur if saboteur.mends else NONE) for rule in saboteur.breaks}
     found = []
     with saboteur.planted():
+        cases = [Case(rule, record.id, config.name) for rule in saboteur.breaks]
         try:
-            subject = Subject(record, config)
+            subjects = {api: Subject(record, config.of(api)) for api in {case.api for case in cases}}
         except KernelBug as bug:
             return [Sighting(name, target, rule, clean[rule].value, "crashed", str(bug)) for rule in saboteur.breaks]
-        for rule in saboteur.breaks:
-            result = run_case(Case(rule, record.id, config.name), subject, seed, "quick")
+        for rule, case in zip(saboteur.breaks, cases, strict=True):
+            result = run_case(case, subjects[case.api], seed, "quick")
             verdict = result.verdict.value
             died = "the kernel would die" in result.detail or result.detail.startswith("the backend raises")
             if verdict == "fail" and died and not saboteur.dies:

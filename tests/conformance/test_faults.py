@@ -11,8 +11,9 @@ from conformance.verdict import Verdict
 def verdicts(name, rules=(), seed=0):
     selection = Selection(backends=(f"py:ideal_backend:{name}",), rules=rules)
     return {
-        case.what: run_case(case, subject(f"py:ideal_backend:{name}", case.machine), seed, "quick")
-        for case in selection.cases() if case.api == "legacy"
+        case.what: run_case(case, subject(f"py:ideal_backend:{name}", case.machine, case.api), seed, "quick")
+        for case in selection.cases()
+        if case.api == "legacy" or not case.route
     }
 
 
@@ -56,3 +57,21 @@ def test_a_known_fault_is_known():
     outcome = verdicts("KNOWN", ("DMA-13",))["DMA-13"]
     assert outcome.verdict is Verdict.KNOWN
     assert outcome.detail.startswith("forgets to unwind (here); seen: ")
+
+
+def test_the_newer_api_falls_back_on_it():
+    """The ideal backend is a table of 6.1 without map_resource: one mapping per segment, device memory refused."""
+    selection = Selection(backends=("py:ideal_backend:IDEAL",), apis=("new",))
+    outcome = {
+        case.what: run_case(case, subject("py:ideal_backend:IDEAL", case.machine, case.api), 0, "quick")
+        for case in selection.cases()
+        if case.route
+    }
+    assert {what: (result.mechanism, result.detail) for what, result in outcome.items()} == {
+        "route/host-memory": ("fallback", "per-segment"),
+        "route/same-switch": ("native", "bus address"),
+        "route/host-bridge": ("refused", "ENOMEM"),
+        "route/blocked": ("refused", "EINVAL"),
+        "route/mixed-list": ("refused", "ENOMEM"),
+        "route/two-providers": ("native", "bus address"),
+    }
