@@ -382,6 +382,8 @@ class Bench:
 
     def reach(self, address: int, write: bool = False, device: dma_ops.Device | None = None) -> int | None:
         """The physical address behind a bus address by the hardware's own translation; None where it faults."""
+        if not 0 <= address < 1 << 64:
+            return None                                 # what a broken backend answered is no bus address
         device = device if device is not None else self.device
         ops = device.dma_ops if device.dma_ops is not None else device.direct
         try:

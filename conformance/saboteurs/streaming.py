@@ -106,7 +106,7 @@ class OffsetCountedTwice(Broken):
 
     def map_page(self, dev: Device, page: int, offset: int, size: int, dir: int, attrs: int) -> int:
         addr: int = self.inner_map_page(dev, page, offset, size, dir, attrs)
-        return addr if is_error(dev, addr) else addr + offset % dev.machine.page_size
+        return addr if is_error(dev, addr) else (addr + offset % dev.machine.page_size) & dev.machine.dma_addr_mask
 
 
 @planted_in(*LISTS, breaks=("DMA-06", "DMA-07"))
