@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from arch import BackendRecord, backends
@@ -95,24 +96,42 @@ def rule_pages() -> Iterator[str]:
         )
 
 
-def backend(record: BackendRecord) -> Iterator[str]:
-    yield f"## {record.id}\n"
+PROOFS = {
+    "recorded": "recorded: compared with runs of a real kernel (on those machines that an emulator has)",
+    "compiled": "compiled: compared with Linux's own C, compiled against stubs",
+    "read": "read: by reading Linux's source only",
+}
+
+
+def backend_page(record: BackendRecord) -> Iterator[str]:
+    """What makes a backend itself: its docstring, machines, proof, and Linux's faults in it."""
+    yield f"# {record.id}\n"
     for paragraph in inspect.cleandoc(record.ops.__doc__ or "").split("\n\n"):
         yield f"{plain(paragraph)}\n"
-    yield f"- Source (Linux {record.kernel}): {plain('; '.join(record.source))}"
-    yield f"- Proof: {record.proof}. Hardware side: {plain(record.walker)}. P2PDMA: {'yes' if record.p2pdma else 'no'}."
-    if record.stale:
-        yield f"- After unmap and flush an access may still succeed: {plain(record.stale)}"
-    yield ""
+    yield from table(("", ""), (
+        (f"Source, Linux {record.kernel}", "; ".join(plain(one) for one in record.source)),
+        ("Proof", f"[{record.proof}](../truth.md){PROOFS[record.proof].removeprefix(record.proof)}"),
+        ("Hardware side", plain(record.walker)),
+        ("P2PDMA", "the core lets peers' pages through" if record.p2pdma else "the core refuses peers' pages"),
+        ("Entry points", ", ".join(f"`{name}`" for name in record.machines[0].build().dma_ops.ops)
+         if record.machines[0].build().dma_ops is not None else "none: the path that Linux takes without a table"),
+        *([("After unmap and flush", f"an access may still succeed: {plain(record.stale)}")] if record.stale else []),
+    ))
+    yield f"See it run:\n\n```\ndma-conformance run --backend {record.id} --known\n```\n"
+    yield "## Machines\n"
     yield from table(("machine", "facts"), ((one.name, plain(one.facts)) for one in record.machines))
-    if record.known:
-        yield from table(
-            ("known fault", "in Linux", "what happens", "on"),
-            (
-                (", ".join(one.rules), plain(one.source), plain(one.what), ", ".join(one.machines) or "all")
-                for one in record.known
-            ),
-        )
+    yield "## Known faults of Linux\n"
+    if not record.known:
+        yield "None.\n"
+        return
+    yield "The model has them, too; a run reports them as `known`.\n"
+    yield from table(
+        ("breaks", "in Linux", "what happens", "on"),
+        (
+            (", ".join(one.rules), plain(one.source), plain(one.what), ", ".join(one.machines) or "all")
+            for one in record.known
+        ),
+    )
 
 
 def backend_pages() -> Iterator[str]:
@@ -125,21 +144,21 @@ def backend_pages() -> Iterator[str]:
         f"{counted(faults, 'documented fault')} of Linux's own. What `proof` means is in [truth.md](truth.md).\n"
     )
     yield from table(
-        ("backend", "proof", "P2PDMA", "machines", "known faults", "source"),
+        ("backend", "what it is", "proof", "P2PDMA", "machines", "known faults", "source"),
         (
-            (f"[{one.id}](#{one.id})", one.proof, "yes" if one.p2pdma else "no", str(len(one.machines)),
-             str(len(one.known)), plain(one.source[0].split(":")[0]))
+            (f"[{one.id}](backends/{one.id}.md)", plain(one.summary), one.proof, "yes" if one.p2pdma else "no",
+             str(len(one.machines)), str(len(one.known)), plain(one.source[0].split(":")[0]))
             for one in records
         ),
     )
-    for record in records:
-        yield from backend(record)
+    yield "```{toctree}\n:hidden:\n:glob:\n\nbackends/*\n```"
 
 
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "backends.md": backend_pages,
     "not-tested.md": not_tested,
     "rules.md": rule_pages,
+    **{f"backends/{one.id}.md": partial(backend_page, one) for one in backends().values()},
 }
 
 
@@ -148,5 +167,6 @@ def page(name: str) -> str:
 
 
 if __name__ == "__main__":
+    (HERE / "backends").mkdir(exist_ok=True)
     for name in PAGES:
         (HERE / name).write_text(page(name), encoding="utf-8")
