@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from arch import BackendRecord
 from . import report as reports
 from .audit.cli import audit_command
 from .c.cli import cflags_command
+from .completion import backend_ids, case_ids, completion_command, rule_ids
 from .detection import beside
 from .execute import Result, without_running
 from .faults import script
@@ -31,8 +31,8 @@ from .outcomes.ktap import ktap
 from .outcomes.waivers import Waiver
 from .plugin import TIME_LIMIT
 from .recorded.cli import judge_command
-from .results import Report, ResultsError, header, project_version, read
-from .rules import Rule, RuleError, load_rules
+from .results import Report, header, project_version, read
+from .rules import Rule, load_rules
 from .runner import RunError, run
 from .saboteurs.cli import selftest_command
 from .selection import (
@@ -49,6 +49,7 @@ from .selection import (
     parse_shard,
     suggest,
 )
+from .terminal import Group, console
 from .topology.cli import topology_command
 from .trace.cli import trace_command
 from .verdict import Tally
@@ -56,25 +57,6 @@ from .verdict import Tally
 if TYPE_CHECKING:
     from .candidates import Verdicts
     from .timeline import Row
-
-
-class Group(click.Group):
-    """Turns the errors that have a sentence for the user into usage errors."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ResultsError as error:
-            raise click.ClickException(str(error)) from None
-        except (SelectionError, RuleError) as error:
-            raise click.UsageError(str(error)) from None
-
-
-def console(*, stderr: bool = False) -> Console:
-    made = Console(stderr=stderr, highlight=False)
-    if not made.is_terminal and "COLUMNS" not in os.environ:
-        made.width = 160                            # a file or a pipe has no edge at which to cut
-    return made
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -90,6 +72,7 @@ main.add_command(diff_command)
 main.add_command(trace_command)
 main.add_command(cflags_command)
 main.add_command(oracle_command)
+main.add_command(completion_command)
 
 
 #: Formats for other programs.
@@ -104,8 +87,10 @@ def _workers(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 
 
 @main.command("run")
-@click.option("--backend", "-b", "names", multiple=True, metavar="ID", help="An id, a glob, or py:MODULE:OBJECT.")
-@click.option("--rule", "-r", "rules", multiple=True, metavar="ID", help="Rule: an id or a glob.")
+@click.option("--backend", "-b", "names", multiple=True, metavar="ID", shell_complete=backend_ids,
+              help="An id, a glob, or py:MODULE:OBJECT.")
+@click.option("--rule", "-r", "rules", multiple=True, metavar="ID", shell_complete=rule_ids,
+              help="Rule: an id or a glob.")
 @click.option("--api", type=click.Choice([*APIS, "all"]), default="all", show_default=True, help="Which DMA API.")
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
 @click.option("-n", "workers", default="auto", show_default=True, callback=_workers, help="Worker processes; 0: none.")
@@ -181,7 +166,7 @@ def report_command(results: Path, form: str, known: bool, waivers: list[Waiver])
 
 @main.command("replay")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--backend", "-b", metavar="ID", help="Only runs of this backend.")
+@click.option("--backend", "-b", metavar="ID", shell_complete=backend_ids, help="Only runs of this backend.")
 @click.option("--max-show", type=click.IntRange(min=0), default=20, show_default=True, help="Differences to print.")
 def replay_command(paths: tuple[Path, ...], backend: str | None, max_show: int) -> None:
     """Replay recorded runs of real kernels on the models, and compare each result."""
@@ -243,19 +228,22 @@ def backends_command(as_json: bool) -> None:
         click.echo(json.dumps([_backend_json(record) for record in records], indent=2, ensure_ascii=False))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
+    screen = console()
     for heading in ("backend", "proof", "P2PDMA", "machines", "source"):
-        table.add_column(heading, no_wrap=heading != "machines")
+        table.add_column(heading, no_wrap=heading in ("backend", "proof", "P2PDMA"), overflow="fold")
     for record in records:
-        names = ", ".join(config.name for config in record.machines)
+        names = [config.name for config in record.machines]
+        machines = ", ".join(names) if screen.width >= 120 else str(len(names))         # --json has their names
         table.add_row(
-            record.id, record.proof, "yes" if record.p2pdma else "no", names, record.source[0].split(":")[0]
+            record.id, record.proof, "yes" if record.p2pdma else "no", machines, record.source[0].split(":")[0]
         )
-    console().print(table)
+    screen.print(table)
 
 
 @main.command("candidates")
 @click.argument("results", required=False, type=click.Path(exists=True, path_type=Path))
-@click.option("--backend", "-b", "names", multiple=True, metavar="ID", help="Only these backends: ids or globs.")
+@click.option("--backend", "-b", "names", multiple=True, metavar="ID", shell_complete=backend_ids,
+              help="Only these backends: ids or globs.")
 @click.option("--verdicts", is_flag=True, help="Each backend's outcome of each route under each design, too.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -392,7 +380,7 @@ def _traced(case: Case, name: str, seed: int, profile: Literal["quick", "full"])
 
 
 @main.command("explain")
-@click.argument("what", metavar="RULE-OR-CASE")
+@click.argument("what", metavar="RULE-OR-CASE", shell_complete=case_ids)
 @click.option("--backend", "-b", "name", default="", metavar="py:MODULE:OBJECT", help="The case's, if not installed.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)

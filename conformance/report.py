@@ -6,10 +6,11 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -263,12 +264,47 @@ def table(matrix: Matrix) -> Table:
     return drawn
 
 
+class Fitted:
+    """A matrix as one table, or below each other as many as the terminal's width needs: no cell is cut."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self.matrix = matrix
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.matrix.wrap:
+            yield table(self.matrix)
+            return
+        for part in self._parts(options.max_width):
+            yield table(part)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(20, options.max_width)
+
+    def _parts(self, width: int) -> Iterator[Matrix]:
+        matrix = self.matrix
+        first = max(len(matrix.first), *(len(name) for name, _ in matrix.rows), 0)
+        begin, room = 0, width - first
+        for at, heading in enumerate(matrix.headings):
+            needs = 2 + max(len(heading), *(len(cells[at].text) for _, cells in matrix.rows), 0)
+            if needs > room and at > begin:
+                yield self._part(begin, at)
+                begin, room = at, width - first
+            room -= needs
+        yield self._part(begin, len(matrix.headings))
+
+    def _part(self, begin: int, end: int) -> Matrix:
+        matrix = self.matrix
+        return replace(matrix, title=matrix.title if not begin else f"{matrix.title}, continued",
+                       headings=matrix.headings[begin:end],
+                       rows=[(name, cells[begin:end]) for name, cells in matrix.rows])
+
+
 def text(report: Report, *, known: bool = False, detection: Detection | None = None) -> RenderableType:
     """For a terminal. known: list the known faults too."""
     parts: list[RenderableType] = []
     for matrix in (*matrices(report), comparison(report)):
         if matrix is not None:
-            parts += [table(matrix), Text()]
+            parts += [Fitted(matrix), Text()]
     kinds = [*(verdict for verdict in Verdict if verdict.bad), Verdict.WAIVED]
     for finding in findings(report.results, *kinds):
         result = finding.result

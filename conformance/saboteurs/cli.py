@@ -18,6 +18,7 @@ from rich.table import Table
 
 from arch import backends
 
+from ..completion import saboteur_names
 from ..detection import NAME, SCHEMA_VERSION
 from ..results import project_version
 from ..rules import fingerprint, load_rules
@@ -119,7 +120,7 @@ def show(console: Console, matrix: Matrix, *, complete: bool) -> None:
 
 
 @click.command("selftest")
-@click.argument("saboteurs", nargs=-1, metavar="[SABOTEUR]...")
+@click.argument("saboteurs", nargs=-1, metavar="[SABOTEUR]...", shell_complete=saboteur_names)
 @click.option("-n", "workers", type=click.IntRange(0), default=os.cpu_count() or 1, show_default="CPUs",
               help="Worker processes; 0: none.")
 @click.option("--seed", type=int, default=0, show_default=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
 
+from ..completion import backend_ids
 from ..selection import Selection, SelectionError, suggest
 from . import render
 from .events import Reader, TraceError
@@ -94,7 +95,8 @@ def _nothing(reader: Reader) -> str:
 
 @click.command("trace")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--backend", "-b", "backends", multiple=True, metavar="ID|GLOB", help="Replay it there; '*' is all.")
+@click.option("--backend", "-b", "backends", multiple=True, metavar="ID|GLOB", shell_complete=backend_ids,
+              help="Replay it there; '*' is all.")
 @click.option("--machine", metavar="NAME|GLOB", help="Which of the backends' machines; each one's first without.")
 @click.option("--device", "-d", "devices", multiple=True, metavar="NAME|GLOB", help="Only these devices of the trace.")
 @click.option("--mask", "mask_bits", type=click.IntRange(1, 64), metavar="BITS",
@@ -140,7 +142,7 @@ def trace_command(
     if as_json:
         click.echo(json.dumps(whole, indent=2, ensure_ascii=False))
     else:
-        from ..cli import console
+        from ..terminal import console
 
         render.show(console(), reader, history, replays, max_show)
     sys.exit(1 if history.counts else 0)
