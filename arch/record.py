@@ -65,6 +65,11 @@ COHERENT_MASK_UNREAD = Known(
     "DMA-28", "kernel/dma/mapping.c: dma_alloc_attrs",
     "nobody compares what alloc returns with the coherent mask: the core leaves it to the backend, which does not",
 )
+BOUNDARY_HANGS_ALLOC = Known(
+    "DMA-31", "lib/iommu-helper.c: iommu_area_alloc",
+    "coherent memory that is larger than the segment boundary, which is one of lists, is searched for ever, with the "
+    "lock held", checks=("coherent_memory_beyond_the_boundary",),
+)
 PARTIAL_SYNC_REFUSED = Known(
     "DMA-23", "kernel/dma/swiotlb.c: swiotlb_bounce",
     "with a min_align_mask, a partial sync at the first bytes of a further slot is refused with a WARN, and copies "

@@ -100,6 +100,10 @@ RECORDS = (
             Known("DMA-18", "kernel/dma/direct.h: dma_direct_map_page",
                   "no table, no permissions: a device can write what it was given to read"),
             PARTIAL_SYNC_REFUSED.on(*BOUNCING),
+            Known("DMA-33", "kernel/dma/direct.c: dma_direct_map_resource",
+                  "a resource's bus address is its physical address, whatever the dma_range_map says: where the bus "
+                  "is seen through windows, the device gets what is not there, or something else", ("arm64-windows",),
+                  checks=("resources_are_reached",)),
             Known("DMA-30", "kernel/dma/swiotlb.c: swiotlb_alloc",
                   "coherent memory from a restricted pool is aligned to a page, not to its order",
                   ("arm64-restricted",)),

@@ -47,9 +47,12 @@ def _config(name: str, facts: str, build: Callable[..., Device], *args: object) 
 
 
 _SHARED = (
-    Known(("DMA-11", "DMA-16"), "drivers/parisc/ccio-dma.c: ccio_alloc_range; sba_iommu.c: sba_alloc_range",
+    Known(("DMA-11", "DMA-16", "DMA-31"), "drivers/parisc/ccio-dma.c: ccio_alloc_range; sba_iommu.c: sba_alloc_range",
           "running out of bus addresses is not an error but a panic",
-          checks=("errors_are_allowed", "failed_pages_are_errors")),
+          checks=("errors_are_allowed", "failed_pages_are_errors", "failed_allocations_are_errors")),
+    Known("DMA-31", "drivers/parisc/ccio-dma.c: ccio_alloc_range; sba_iommu.c: sba_search_bitmap",
+          "no place suits coherent memory that is larger than the segment boundary, which is one of lists: a panic",
+          checks=("coherent_memory_beyond_the_boundary",)),
     MERGES_UNASKED,
     Known("DMA-34", "drivers/parisc/ccio-dma.c: ccio_ops; sba_iommu.c: sba_ops",
           "without max_mapping_size nobody is told of the allocator's largest unit: see the backend"),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ..record import MERGES_UNASKED, BackendRecord, Known
+from ..record import BOUNDARY_HANGS_ALLOC, MERGES_UNASKED, BackendRecord, Known
 from .dma_iommu import DirectWindow, DmaIommuOps
 from .ibmebus import IbmebusDmaOps
 from .iommu import IommuTable
@@ -31,6 +31,12 @@ __all__ = [
 # machines whose device is mapped through the table, and not past it
 _TABLE = tuple(config.name for config in DMA_IOMMU_MACHINES
                if config.name not in ("pseries-ddw", "powernv-64", "powernv-phb3", "g5-u4", "cell-fixed"))
+
+_NO_MEMORY_IS_A_BUG = Known(
+    "DMA-31", "arch/powerpc/platforms/ps3/system-bus.c: ps3_alloc_coherent",
+    "BUG_ON of a string, which is never NULL: memory that cannot be mapped kills the kernel, and the code behind it "
+    "that would free the pages is not reached", checks=("failed_allocations_are_errors",),
+)
 
 _NO_LISTS = Known(
     ("DMA-01", "DMA-03", "DMA-04", "DMA-05", "DMA-06", "DMA-07", "DMA-10", "DMA-11", "DMA-14", "DMA-18", "DMA-20",
@@ -81,6 +87,7 @@ RECORDS = (
                   reproducer=BEYOND_THE_WINDOW),
             MERGES_UNASKED.on("pseries", "pseries-4k", "pseries-bare", "pseries-ddw-pmem", "pseries-ddw-mapped",
                               "powernv", "g5-u3", "pasemi", "cell"),
+            BOUNDARY_HANGS_ALLOC.on(*(name for name in _TABLE if name != "pseries-vio")),
         ),
         stale="a direct window stays open over all RAM; DART and PA Semi point cleared entries to a page of their own",
     ),
@@ -148,6 +155,7 @@ RECORDS = (
             Known("DMA-18", "arch/powerpc/platforms/ps3/system-bus.c: ps3_sb_map_page",
                   "the direction is ignored: every mapping may be read and written"),
             _NO_LISTS.on("ps3-dynamic"),
+            _NO_MEMORY_IS_A_BUG.on("ps3-dynamic"),
             Known("DMA-41", "arch/powerpc/platforms/ps3/mm.c: dma_sb_map_area",
                   "length 0 makes a chunk of length 0, whose unmap frees the next one of that page", ("ps3-dynamic",)),
         ),
@@ -169,6 +177,7 @@ RECORDS = (
             Known(("DMA-01", "DMA-24", "DMA-50", "NEW-24"), "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_map_area",
                   "a second mapping of the same I/O page is a BUG"),
             _NO_LISTS,
+            _NO_MEMORY_IS_A_BUG,
             Known("DMA-30", "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_map_pages",
                   "bus addresses follow one another, aligned to an I/O page and no more"),
             Known("DMA-41", "arch/powerpc/platforms/ps3/mm.c: dma_ioc0_map_pages",

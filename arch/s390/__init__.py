@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from arch.record import COHERENT_MASK_UNREAD, MERGES_UNASKED, BackendRecord, Known, MachineConfig
+from arch.record import BOUNDARY_HANGS_ALLOC, COHERENT_MASK_UNREAD, MERGES_UNASKED, BackendRecord, Known, MachineConfig
 from dma_ops import Device, Machine
 
 from .pci_dma import S390PciDmaOps
@@ -53,6 +53,7 @@ RECORDS = (
                   "an empty entry with an offset gets a page and length 0, which unmap skips: the page leaks"),
             COHERENT_MASK_UNREAD,
             MERGES_UNASKED,
+            BOUNDARY_HANGS_ALLOC,
             Known("DMA-27", "arch/s390/pci/pci_dma.c: s390_pci_dma_ops",
                   "no dma_supported and no test of the mask: addresses start at 4 GiB"),
             Known("DMA-30", "arch/s390/pci/pci_dma.c: s390_dma_alloc",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from arch.record import MERGES_UNASKED, BackendRecord, Known, MachineConfig
+from arch.record import BOUNDARY_HANGS_ALLOC, MERGES_UNASKED, BackendRecord, Known, MachineConfig
 from dma_ops import Device, Machine
 
 from .iommu import Sun4uDmaOps
@@ -63,6 +63,7 @@ RECORDS = (
                   checks=("failure_releases_all",)),
             Known("DMA-41", "arch/sparc/kernel/iommu.c: dma_4u_unmap_sg, fetch_sg_ctx", STOPS),
             MERGES_UNASKED,
+            BOUNDARY_HANGS_ALLOC,
             Known("DMA-30", "arch/sparc/kernel/iommu.c: dma_4u_alloc_coherent",
                   "coherent memory is aligned to a page of bus addresses, not to its order"),
         ),
@@ -95,6 +96,7 @@ RECORDS = (
             Known("DMA-28", "arch/sparc/kernel/pci_sun4v.c: dma_4v_supported, dma_4v_alloc_coherent", MASK),
             Known("DMA-41", "arch/sparc/kernel/pci_sun4v.c: dma_4v_unmap_sg", STOPS),
             MERGES_UNASKED,
+            BOUNDARY_HANGS_ALLOC,
             Known("DMA-30", "arch/sparc/kernel/pci_sun4v.c: dma_4v_alloc_coherent",
                   "coherent memory is aligned to a page of bus addresses, not to its order"),
         ),

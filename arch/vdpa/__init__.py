@@ -88,6 +88,9 @@ RECORDS = (
                   "only the bounce page changes"),
             Known("DMA-19", "drivers/vdpa/vdpa_user/vduse_dev.c: vduse_dev_dma_ops", NO_SYNC),
             Known("DMA-20", "drivers/vdpa/vdpa_user/vduse_dev.c: vduse_dev_dma_ops", NO_SYNC),
+            Known("DMA-21", "drivers/vdpa/vdpa_user/iova_domain.c: vduse_domain_map_page, vduse_domain_unmap_page",
+                  "a FROM_DEVICE mapping's bounce page is not filled but copied back whole: what the device does not "
+                  "write comes back as another mapping's bytes", checks=("unwritten_bytes_stay",)),
             Known("DMA-22", "drivers/vdpa/vdpa_user/vduse_dev.c: vduse_dev_dma_ops", NO_SYNC),
             Known("DMA-23", "drivers/vdpa/vdpa_user/vduse_dev.c: vduse_dev_dma_ops", NO_SYNC),
             Known("DMA-26", "drivers/vdpa/vdpa_user/iova_domain.c: vduse_domain_create",

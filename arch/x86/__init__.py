@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from arch.record import MERGES_UNASKED, BackendRecord, Known, MachineConfig
+from arch.record import BOUNDARY_HANGS_ALLOC, MERGES_UNASKED, BackendRecord, Known, MachineConfig
 from dma_ops import Device, Machine
 
 from .amd_gart_64 import GartDmaOps
@@ -54,6 +54,7 @@ RECORDS = (
                   "coherent memory goes into the aperture for any mask of more than 24 bits", ("opteron-force",)),
             Known("DMA-41", "arch/x86/kernel/amd_gart_64.c: gart_map_sg", "an empty entry is a BUG"),
             MERGES_UNASKED.on(*_MERGING),
+            BOUNDARY_HANGS_ALLOC.on("opteron-force"),
         ),
         stale="gart_unmap_page points entries at a scratch page, which a late access reaches without a fault",
     ),

@@ -110,6 +110,23 @@ def coherent_memory_is_released(b: Bench) -> None:
 
 
 @check
+def coherent_memory_beyond_the_boundary(b: Bench) -> None:
+    """The segment boundary is one of lists: coherent memory may be larger, or be refused, but the call comes back."""
+    if not b.device.has_dma_parms:
+        raise NotTested("the device has no dma_parms, and no boundary of its own")
+    dma_ops.dma_set_seg_boundary(b.device, 2 * b.page - 1)
+    for pages in (2, 3, 4, 8):
+        size = pages * b.page
+        try:
+            cpu, handle = dma_ops.dma_alloc_attrs(b.device, size)
+        except DmaError:
+            continue
+        except KernelBug as bug:                        # or hang
+            raise Violation(f"{pages} pages of coherent memory with a boundary of 2: {bug}") from None
+        _expect_memory(b, cpu, handle, size, f"{pages} pages of coherent memory with a boundary of 2")
+
+
+@check
 def noncontiguous_is_one_segment(b: Bench) -> None:
     """dma_alloc_noncontiguous() gives exactly one DMA segment over the whole size."""
     for size in (b.page, 5 * b.page, 5 * b.page + 100):

@@ -340,11 +340,26 @@ def failed_allocations_release_all(b: Bench) -> None:
                 trial.expect_counters(before, f"allocation {nth} of {kind} fails: after dma_alloc_attrs failed")
                 continue
             except KernelBug:
-                continue                                # DMA-11 sees those
+                continue                                # failed_allocations_are_errors sees those
             raw = trial.random.randbytes(size)
             trial.write([(handle, size, 0)], raw)
             seen = trial.read([(handle, size, 0)])
             trial.same(seen, raw, f"allocation {nth} of {kind} fails: what dma_alloc_attrs gives is no memory")
+
+
+@check
+def failed_allocations_are_errors(b: Bench) -> None:
+    """Coherent memory that cannot be had is an error, and no more than that."""
+    for kind in KINDS:
+        for nth in (1, 2, 3):
+            trial = b.fresh()
+            trial.machine.fail(kind, nth)
+            try:
+                dma_ops.dma_alloc_attrs(trial.device, 3 * trial.page)
+            except DmaError:
+                continue
+            except KernelBug as bug:
+                raise Violation(f"allocation {nth} of {kind} fails: the kernel would die: {bug}") from None
 
 
 @check

@@ -165,6 +165,7 @@ def unwritten_bytes_stay(b: Bench) -> None:
         lot = trial.lot(shape)
         lot.rows, lot.data = lot.rows[:1], lot.data[:1]
         unmap_page(trial, map_page(trial, lot, DMA_BIDIRECTIONAL))      # so that memory has what the CPU's cache had
+        unmap_page(trial, map_page(trial, trial.lot(shape), DMA_BIDIRECTIONAL))         # the other
         segments = map_page(trial, lot, DMA_FROM_DEVICE)
         address, length, _ = segments[0]
         raw = trial.random.randbytes(length // 4)

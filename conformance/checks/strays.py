@@ -11,7 +11,7 @@ from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DMA_TO_DEVICE, DmaError,
 from dma_ops.swiotlb import swiotlb_init
 
 from . import check
-from .bench import Bench, NotTested, Violation
+from .bench import Bench, NotTested, Segment, Violation
 from .topology import UNKNOWN, Kind, peers
 
 KINDS: tuple[Kind, ...] = ("near", "far")
@@ -80,6 +80,36 @@ def resources_are_mapped_raw(b: Bench) -> None:
         b.expect_counters(before, "after a resource was unmapped")
     if not tried:
         raise NotTested("the device reaches no page of RAM as a resource")
+
+
+@check
+def resources_are_reached(b: Bench) -> None:
+    """What dma_map_resource() is for: a page of registers beyond all RAM, which the device reads and writes."""
+    top = max(end for _, end in b.machine.ram_ranges)
+    start = (top + (1 << 24)) & ~((1 << 24) - 1)
+    if start + b.page > b.machine.phys_addr_mask:
+        raise NotTested("RAM ends where physical addresses do")
+    before = b.counters()
+    tried = 0
+    for direction in (DMA_TO_DEVICE, DMA_FROM_DEVICE, DMA_BIDIRECTIONAL):
+        raw = b.random.randbytes(b.page)
+        b.machine.mem.poke(start, raw)
+        try:
+            address = dma_ops.dma_map_resource(b.device, start, b.page, direction)
+        except DmaError:
+            continue
+        tried += 1
+        segment: list[Segment] = [(address, b.page, 0)]
+        if direction != DMA_FROM_DEVICE:
+            b.same(b.read(segment), raw, "the device reads other bytes than the registers have")
+        if direction != DMA_TO_DEVICE:
+            raw = b.random.randbytes(b.page)
+            b.write(segment, raw)
+            b.same(b.machine.mem.peek(start, b.page), raw, "the registers are not what the device wrote")
+        dma_ops.dma_unmap_resource(b.device, address, b.page, direction)
+        b.expect_counters(before, "after registers were unmapped")
+    if not tried:
+        raise NotTested("the device reaches no registers beyond RAM")
 
 
 @check

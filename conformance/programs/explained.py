@@ -6,19 +6,21 @@ Each is one that a record names as Known, or is told here with its place in Linu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dma_ops import DMA_FROM_DEVICE, dma_get_seg_boundary
 
 if TYPE_CHECKING:
+    from .memory import Span
     from .oracle import Live, Oracle
 
 
 @dataclass(slots=True)
 class Sight:
-    """What the oracle saw: text and the mapping that it saw it on, if any; seen and meant bytes, where it is those."""
+    """What the oracle saw: text and the mapping that it saw it on, if any; seen and meant bytes, where it is those, and
+    the physical addresses that they have; what a violation tells besides."""
 
     world: Oracle
     clause: str
@@ -26,6 +28,14 @@ class Sight:
     live: Live | None = None
     seen: bytes = b""
     meant: bytes = b""
+    spans: Sequence[Span] = ()
+    evidence: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> list[int]:
+        """The physical addresses of the bytes that differ."""
+        where = (at for start, end in self.spans for at in range(start, end))
+        return [at for at, seen, meant in zip(where, self.seen, self.meant, strict=False) if seen != meant]
 
 
 Where = Callable[[Sight], bool]
@@ -63,9 +73,17 @@ def mapping(*kinds: str) -> Where:
     return lambda s: s.live is not None and s.live.kind in kinds
 
 
+def leads_into_refused(s: Sight) -> bool:
+    """An unmapped bus address leads into a list that failed."""
+    phys = s.evidence.get("phys")
+    return isinstance(phys, int) and "still gets through" in s.text and any(
+        page <= phys < page + offset + length for page, offset, length in s.world.refused_rows)
+
+
 def after_failed(*kinds: str) -> Where:
-    """A leak, once such a call has failed."""
-    return lambda s: "counters" in s.text and any(kind in s.world.failures for kind in kinds)
+    """A leak, once such a call has failed: in the counters, or an entry that is left."""
+    return lambda s: any(kind in s.world.failures for kind in kinds) and (
+        leads_into_refused(s) or ("counters" in s.text and s.clause == "DMA-13"))
 
 
 def after(*kinds: str) -> Where:
@@ -78,9 +96,40 @@ def suspects(s: Sight) -> list[Live]:
     return [s.live] if s.live is not None and "after unmap and flush" not in s.text else s.world.history
 
 
+def refused_beyond_page(s: Sight) -> bool:
+    """A list with an offset of a page or more failed; what it took or gave back on the way is not known."""
+    return any(offset >= s.world.page for _, offset, _ in s.world.refused_rows)
+
+
 def beyond_page(s: Sight) -> bool:
     """A list with an offset of a page or more is at work."""
+    if refused_beyond_page(s) and ("counters" in s.text or leads_into_refused(s)):
+        return True
     return any(live.kind == "sg" and max(live.offsets) >= s.world.page for live in suspects(s))
+
+
+def moved(s: Sight) -> bool:
+    """A list's address lies pages behind its data, in what is others' and is released with it: it shows on the list, on
+    who has such a bus page, in memory that is mapped there, and in the counters."""
+    page = s.world.page
+
+    def pages(live: Live) -> set[int]:
+        own = {start for start, _ in live.spans}            # not mapped, but given as it is
+        return {at for address, length, _ in live.segments if address not in own
+                for at in range(address // page, (address + length - 1) // page + 1)}
+
+    if refused_beyond_page(s):
+        return True
+    made = [*s.world.history, *([s.live] if s.live is not None else [])]    # what is being mapped is not yet history
+    behind: set[int] = set()
+    for live in made:
+        if live.kind == "sg" and max(live.offsets) >= page:
+            behind |= pages(live)
+    if s.live is None and not s.seen:
+        return bool(behind)
+    struck = [live for live in made if pages(live) & behind]
+    frames = {at for live in struck for start, end in live.spans for at in range(start // page, (end - 1) // page + 1)}
+    return s.live in struck or (bool(s.changed) and all(at // page in frames for at in s.changed))
 
 
 def unwritten(s: Sight) -> bool:
@@ -91,7 +140,10 @@ def unwritten(s: Sight) -> bool:
 
 
 def odd_segment(s: Sight) -> bool:
-    """A list is at work in which a row begins at an odd address."""
+    """A list is at work in which a row begins at an odd address; beside buffers only the byte before such a row."""
+    if s.clause == "DMA-22":
+        before = {start - 1 for live in s.world.history if live.kind == "sg" for start, _ in live.spans if start & 1}
+        return before.issuperset(s.changed)
     return any(live.kind == "sg" and any(start & 1 for start, _ in live.spans) for live in suspects(s))
 
 
@@ -108,6 +160,7 @@ def always(s: Sight) -> bool:
     return True
 
 
+LEFT = "DMA-13 DMA-02 DMA-03 DMA-31"
 CAN_WRITE = says("the device can write what is mapped TO_DEVICE")
 
 FAULTS = (
@@ -146,8 +199,8 @@ FAULTS = (
               "ps3-offset"),
     Explained("dma_iommu_ops", "DMA-21 DMA-18 DMA-27 DMA-31", "window 0 was rewritten to map RAM, for good", lambda s:
               s.world.lowered, "powernv-phb3"),
-    Explained("gart_dma_ops", "DMA-21 DMA-18 DMA-04 DMA-01 DMA-13", "a head's offset of a page or more moves the "
-              "address, and what is released", beyond_page),
+    Explained("gart_dma_ops", "DMA-01 DMA-04 DMA-13 DMA-16 DMA-18 DMA-19 DMA-20 DMA-21 DMA-22 DMA-31",
+              "a head's offset of a page or more moves the address, and what is released", moved),
     Explained("iommu_ops s390_pci_dma_ops sba_ops", "DMA-01 DMA-13 DMA-02 DMA-03 DMA-31",
               "pages that an offset skips are never unmapped", beyond_page),
     Explained("iommu_ops", "DMA-01 DMA-02 DMA-03 DMA-13 DMA-19 DMA-20 DMA-22 DMA-21 DMA-04 DMA-31",
@@ -176,13 +229,13 @@ FAULTS = (
               says("(len & ~PAGE_MASK) != 0")),
     Explained("sbus_iommu_dma_gflush_ops sbus_iommu_dma_pflush_ops", "DMA-01 DMA-13 DMA-31",
               "frees the page of a DVMA address", after("coherent")),
-    Explained("sbus_iommu_dma_gflush_ops sbus_iommu_dma_pflush_ops jazz_dma_ops", "DMA-13",
+    Explained("sbus_iommu_dma_gflush_ops sbus_iommu_dma_pflush_ops jazz_dma_ops", LEFT,
               "a list that fails leaves the entries before the failing one mapped", after_failed("map_sg")),
-    Explained("sba_dma_ops", "DMA-13", "a list that fails leaks, and so do pages that cannot be mapped",
+    Explained("sba_dma_ops", LEFT, "a list that fails leaks, and so do pages that cannot be mapped",
               after_failed("map_sg", "coherent")),
     Explained("sun4u_dma_ops", "DMA-13", "a list that fails keeps its context", after_failed("map_sg"),
               "schizo tomatillo"),
-    Explained("sun4v_dma_ops", "DMA-13", "a list that fails is not demapped", after_failed("map_sg"), "ldom"),
+    Explained("sun4v_dma_ops", LEFT, "a list that fails is not demapped", after_failed("map_sg"), "ldom"),
     Explained("dma_iommu_ops vio_dma_mapping_ops", "DMA-13", "if the hypervisor runs out, the entry's pages leak",
               after_failed("map_sg")),
     Explained("iommu_ops", "DMA-13", "memory that cannot be mapped is lost", after_failed("coherent"), "coherent"),

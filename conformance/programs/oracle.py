@@ -91,6 +91,7 @@ class Oracle:
         self.armed: tuple[str, int] | None = None
         self.fired = False              # did the last call meet the allocation that fail() doomed?
         self.failures: list[str] = []   # the kinds of calls that failed
+        self.refused_rows: list[tuple[int, int, int]] = []      # of lists that failed
         self.history: list[Live] = []
         self.refused = False            # did the last one?
         self.calls = 0
@@ -107,19 +108,23 @@ class Oracle:
     # -- judging -----------------------------------------------------------------------------------------------
 
     def broken(self, clause: str, text: str, live: Live | None = None, *, data: tuple[bytes, bytes] = (b"", b""),
-               **evidence: object) -> None:
+               spans: Sequence[Span] = (), **evidence: object) -> None:
         """Raise Broken, unless it is a fault of Linux that is known and shows where it should."""
-        what = explanation(Sight(self, clause, text, live, *data))
+        what = explanation(Sight(self, clause, text, live, *data, spans, evidence))
         if not what:
             raise Broken(clause, text, **evidence)
         self.met[f"{clause} {what}"] += 1
 
-    def _same(self, clause: str, seen: bytes, meant: bytes, text: str, live: Live | None = None) -> None:
+    def _same(self, clause: str, seen: bytes, meant: bytes, text: str, live: Live | None = None,
+              spans: Sequence[Span] = ()) -> None:
+        """Bytes must be what is meant. spans: where they are, if not where the mapping is."""
         if seen == meant:
             return
+        if live is not None and not spans:
+            spans = live.spans
         pairs = enumerate(zip(seen, meant, strict=False))
         at = next((i for i, (a, b) in pairs if a != b), min(len(seen), len(meant)))
-        self.broken(clause, text, live, data=(seen, meant), byte=at, of=len(meant), seen=seen[at : at + 8],
+        self.broken(clause, text, live, data=(seen, meant), spans=spans, byte=at, of=len(meant), seen=seen[at : at + 8],
                     meant=meant[at : at + 8])
         if live is not None:
             live.astray = True
@@ -178,7 +183,8 @@ class Oracle:
             self.memory.learn(live.spans, self.memory.read(live.spans))
         around = [part for part in self.memory.around(live.spans) if not self._device_owns([part])]
         self._same("DMA-22", self.memory.read(around), self.memory.content(around),
-                   f"{text}: memory beside the buffer changed", live)
+                   f"{text}: memory beside the buffer changed", live, around)
+        self.memory.learn(around, self.memory.read(around))     # so that a known fault is met where it happens
 
     def _device_owns(self, spans: Sequence[Span]) -> bool:
         return any(overlap(spans, other.spans) for other in self.live.values() if other.direction != DMA_TO_DEVICE)
@@ -220,6 +226,7 @@ class Oracle:
                 segments = call()
         except DmaError as error:
             self.failures.append(kind)
+            self.refused_rows += rows
             self.refused = True
             code = errno_of(error)
             if kind == "map_sg" and code not in ALLOWED:

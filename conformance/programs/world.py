@@ -443,7 +443,8 @@ class World(Oracle):
         base = dict(self.base)
         self._expect_counters(base, "DMA-13" if self.failures else "DMA-01", "with nothing mapped")
         touched = self.memory.touched()
-        self._same("DMA-22", self.memory.read(touched), self.memory.content(touched), "memory changed by itself")
+        self._same("DMA-22", self.memory.read(touched), self.memory.content(touched), "memory changed by itself",
+                   spans=touched)
 
 
 def _within(spans: Sequence[Span], at: int, length: int) -> list[Span]:
