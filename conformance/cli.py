@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -19,6 +20,7 @@ from arch import BackendRecord
 from . import report as reports
 from .audit.cli import audit_command
 from .c.cli import cflags_command
+from .c_drivers.cli import driver_options, explain_driver, run_driver
 from .completion import backend_ids, case_ids, completion_command, rule_ids
 from .detection import beside
 from .execute import Result, without_running
@@ -99,16 +101,21 @@ def _workers(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
 @click.option("--time-limit", type=click.IntRange(1), default=TIME_LIMIT, show_default=True, help="Seconds a case.")
 @click.option("--known", is_flag=True, help="List the known faults of Linux too.")
+@driver_options
 @waivers_option
 def run_command(
     names: tuple[str, ...], rules: tuple[str, ...], api: str, profile: str, workers: str, shard: str, seed: int,
-    out: Path | None, time_limit: int, known: bool, waivers: list[Waiver],
+    out: Path | None, time_limit: int, known: bool, waivers: list[Waiver], drivers: tuple[Path, ...], cflags: str,
 ) -> None:
-    """Run the rules on the backends."""
+    """Run the rules on the backends, or a driver on them."""
     selection = Selection(
         check_globs(names), check_globs(rules), cast('Literal["quick", "full"]', profile), seed, parse_shard(shard),
         apis_of(api),
     )
+    if drivers:
+        run_driver(drivers, cflags, replace(selection, rules=()), selection.rules, api, out, workers, waivers,
+                   time_limit=time_limit, known=known)
+        return
     _run(selection, out, workers, waivers, time_limit=time_limit, known=known)
 
 
@@ -385,11 +392,17 @@ def _traced(case: Case, name: str, seed: int, profile: Literal["quick", "full"])
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
 @click.option("--form", type=click.Choice(["pytest", "python", "c"]), help="Print only how to run the case again.")
-def explain_command(what: str, name: str, seed: int, profile: Literal["quick", "full"], form: str | None) -> None:
+@driver_options
+def explain_command(
+    what: str, name: str, seed: int, profile: Literal["quick", "full"], form: str | None, drivers: tuple[Path, ...],
+    cflags: str,
+) -> None:
     """Tell what a rule says and where it comes from; run a case again and tell what was seen."""
     from . import reproduce, timeline
     from .candidates import SUMMARY
 
+    if what.upper().startswith("DRV-"):
+        sys.exit(explain_driver(what, drivers, cflags, seed, name))
     rules = load_rules()
     if ":" not in what:
         if what.upper() not in rules:

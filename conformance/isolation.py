@@ -47,13 +47,13 @@ class Lost(Exception):
 
 
 class Child:
-    """A process that runs cases. quiet: what it writes is thrown away."""
+    """A process that runs cases. quiet: what it writes is thrown away. program: the module that it runs."""
 
-    def __init__(self, *, quiet: bool = True) -> None:
+    def __init__(self, *, quiet: bool = True, program: str = "conformance.isolation") -> None:
         answers, theirs = os.pipe()
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "conformance.isolation", str(theirs)],
+            [sys.executable, "-P", "-m", program, str(theirs)],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL if quiet else None,
             pass_fds=[theirs], start_new_session=True, env=env, cwd=os.getcwd(),
         )

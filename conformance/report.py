@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -127,6 +128,8 @@ def _groups(prefix: str, api: str) -> dict[str, list[str]]:
 def matrices(report: Report) -> list[Matrix]:
     """The DMA APIs by groups of rules; PCI P2PDMA by groups and routes. Groups of which nothing ran are left out."""
     backends = list(report.header["backends"])
+    if "driver" in report.header:
+        return [_driver(report)]
     made = []
     for prefix, api, title in TABLES:
         groups = _groups(prefix, api)
@@ -156,6 +159,27 @@ def matrices(report: Report) -> list[Matrix]:
         made.append(matrix)
         made.append(designs(report))
     return made
+
+
+def _driver_options(report: Report) -> str:
+    """What explain needs to run a case of a driver again."""
+    driver = report.header.get("driver")
+    if driver is None:
+        return ""
+    words = [word for name in driver["files"] for word in ("--driver", name)]
+    return " " + shlex.join([*words, *(("--cflags", driver["cflags"]) if driver["cflags"] else ())])
+
+
+def _driver(report: Report) -> Matrix:
+    """A driver under test: every backend by both APIs."""
+    apis = report.header["apis"]
+    tallies: dict[tuple[str, str], Tally] = {}
+    for result in report.results:
+        tallies.setdefault((result.backend, result.api), Tally()).add(result.verdict)
+    matrix = Matrix(f"Driver {report.header['driver']['name']}", [f"{api} API" for api in apis])
+    for name in report.header["backends"]:
+        matrix.rows.append((name, [cell(tallies.get((name, api), Tally())) for api in apis]))
+    return matrix
 
 
 def designs(report: Report) -> Matrix:
@@ -306,11 +330,12 @@ def text(report: Report, *, known: bool = False, detection: Detection | None = N
         if matrix is not None:
             parts += [Fitted(matrix), Text()]
     kinds = [*(verdict for verdict in Verdict if verdict.bad), Verdict.WAIVED]
+    again = _driver_options(report)
     for finding in findings(report.results, *kinds):
         result = finding.result
         line = Text(f"{WORDS[result.verdict]} {result.what} {result.backend}", style=STYLES[result.verdict])
         line.append(f" on {finding.where}: {result.detail}", style="default")
-        parts += [line, Text(f"    dma-conformance explain {result.case}", style="dim")]
+        parts += [line, Text(f"    dma-conformance explain {result.case}{again}", style="dim")]
     parts += _known_faults(report, everything=known)
     if detection is not None:
         parts += [*detections.text(detection, report.header["rules_hash"]), Text()]

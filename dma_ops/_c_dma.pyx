@@ -190,24 +190,41 @@ cdef int c_dma_mapping_error(dma_conformance_object *object, device *dev, dma_ad
     return checked((<error_fn><void *>dma_mapping_error)(entered(dev), addr))
 
 
+ctypedef u64 (*reach_fn)(void *, u64, size_t) noexcept nogil
+ctypedef u64 (*alias_fn)(void *, u64) noexcept nogil
+
+
+cdef u64 reach_coherent(Kernel kernel, u64 cpu_addr, size_t size) except? 0xBADBADBADBADBAD nogil:
+    with gil:
+        return kernel.reach_coherent(cpu_addr, size)
+
+
+cdef u64 alias_of(Kernel kernel, u64 phys) except? 0xBADBADBADBADBAD nogil:
+    """The kernel address under which the model knows the buffer that reach_coherent() found."""
+    with gil:
+        return kernel.coherent.pop(phys, phys)
+
+
 cdef void *c_dma_alloc_attrs(dma_conformance_object *object, device *dev, size_t size, dma_addr_t *dma_handle,
                              unsigned int gfp, unsigned long attrs) noexcept nogil:
-    """A pointer of the linear map. Where a model answers an address outside it, which C code cannot reach, NULL."""
-    cdef u64 cpu_addr = 0
+    """A pointer of the linear map, also where the model remaps: NULL if the buffer is not in one piece there."""
+    cdef u64 cpu_addr = 0, phys
     if checked((<alloc_fn><void *>dma_alloc_attrs)(entered(dev), size, dma_handle, &cpu_addr, attrs)):
         return NULL
-    if cpu_addr >= object.ram_end:
+    phys = checked_address((<reach_fn><void *>reach_coherent)(facts(object).kernel, cpu_addr, size))
+    if phys == 0:
         checked((<free_fn><void *>dma_free_attrs)(entered(dev), size, cpu_addr, dma_handle[0], attrs))
-        c_warn(object, b"dma_alloc_attrs: the buffer has no address in the linear map, C code cannot use it")
+        c_warn(object, b"dma_alloc_attrs: the buffer is not in one piece in the linear map, C code cannot use it")
         return NULL
-    return <void *>(object.page_offset + cpu_addr)
+    return <void *>(object.page_offset + phys)
 
 
 cdef void c_dma_free_attrs(dma_conformance_object *object, device *dev, size_t size, void *cpu_addr,
                            dma_addr_t dma_handle, unsigned long attrs) noexcept nogil:
+    cdef u64 alias
     if cpu_addr != NULL:
-        checked((<free_fn><void *>dma_free_attrs)(entered(dev), size, <u64>cpu_addr - object.page_offset, dma_handle,
-                                                  attrs))
+        alias = checked_address((<alias_fn><void *>alias_of)(facts(object).kernel, <u64>cpu_addr - object.page_offset))
+        checked((<free_fn><void *>dma_free_attrs)(entered(dev), size, alias, dma_handle, attrs))
 
 
 cdef page_t c_dma_alloc_pages(dma_conformance_object *object, device *dev, size_t size, dma_addr_t *dma_handle,

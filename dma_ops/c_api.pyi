@@ -17,7 +17,7 @@ class CObject:
     def symbol(self, name: str) -> int: ...
     def call(
         self,
-        name: str,
+        name: str | int,
         *arguments: int | str | bytearray | Device | SgTable | BioVecs | None,
         result: Literal["int", "long", "bool", "pointer", "void"] = "int",
     ) -> int: ...

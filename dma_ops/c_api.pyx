@@ -134,8 +134,10 @@ cdef class CObject:
         """The address of a function or a variable. Raises LookupError."""
         return <u64>self.find(name)
 
-    def call(self, str name not None, *arguments, str result="int"):
+    def call(self, name not None, *arguments, str result="int"):
         """Call a function with up to eight arguments; its answer as result says: int, long, bool, pointer or void.
+
+        name is its symbol, or its address where the object told that, as in a table of functions.
 
         An argument is an int, a str (as const char *), a bytearray (its memory), a Device (as struct device *), an
         SgTable (struct sg_table *), a BioVecs (its first bio_vec), or None (NULL). What it points at must not be kept
@@ -148,7 +150,7 @@ cdef class CObject:
         if result not in ("int", "long", "bool", "pointer", "void"):
             raise ValueError(f"result is {result!r}, not int, long, bool, pointer or void")
         memset(&call, 0, sizeof(call))
-        call.function = <any_fn>self.find(name)
+        call.function = <any_fn><u64>name if isinstance(name, int) else <any_fn>self.find(name)
         for i, argument in enumerate(arguments):
             call.arguments[i] = <long>self.argument(argument, keep)
         self.bind()

@@ -49,6 +49,7 @@ cdef class Kernel:
     cdef dict names                     # Device: its name's bytes
     cdef dict slabs                     # address of what kmalloc gave out: order of its size
     cdef list free_objects              # by order of size
+    cdef dict coherent                  # physical address: the kernel address of a buffer that is remapped
     cdef object __weakref__
 
     cdef device *struct_device(self, Device dev) except NULL

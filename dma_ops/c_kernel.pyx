@@ -78,6 +78,7 @@ cdef class Kernel:
         self.devices = {}
         self.names = {}
         self.slabs = {}
+        self.coherent = {}
         self.free_objects = [[] for _ in range(machine.page_shift)]
         if not isinstance(machine.mem, LinearMem):
             machine.mem = KernelMem(machine.mem, machine.end_of_ram())
@@ -208,6 +209,18 @@ cdef class Kernel:
             self.machine.free_pages(at - <u64>self.mem.base, order - self.machine.page_shift)
         else:
             self.free_objects[order].append(at)
+
+    def reach_coherent(self, u64 cpu_addr, u64 size):
+        """Where in RAM a coherent buffer is; 0 if C code cannot reach all of it there, in one piece."""
+        cdef u64 step = self.machine.page_size
+        pages = self.machine.vmap_pages(cpu_addr)
+        if pages is None:
+            return cpu_addr if cpu_addr < self.mem.size else 0
+        first = pages[0]
+        if any(page != first + i * step for i, page in enumerate(pages[:(size + step - 1) // step])):
+            return 0
+        self.coherent[first] = cpu_addr
+        return first
 
 
 cdef u64 zone_limit(Machine machine, unsigned int flags) noexcept nogil:
