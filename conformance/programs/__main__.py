@@ -13,10 +13,10 @@ import click
 from ..facts import Subject
 from ..selection import known_backends, subject
 from .generate import RandomSource
+from .light import LightWorld
 from .play import generate, run
 from .program import minimise
-
-LENGTH = 60                             # operations of a program
+from .world import World
 
 
 def subjects(glob: str) -> list[Subject]:
@@ -31,8 +31,10 @@ def subjects(glob: str) -> list[Subject]:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--operations", type=click.IntRange(1), default=100_000, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--length", type=click.IntRange(1), default=60, show_default=True, help="Operations of a program.")
+@click.option("--light", is_flag=True, help="Judge nothing but that it does not crash: for sanitizers.")
 @click.option("--backend", "-b", default="*", metavar="GLOB", help="Only these backends.")
-def main(operations: int, seed: int, backend: str) -> None:
+def main(operations: int, seed: int, length: int, light: bool, backend: str) -> None:
     """Run random programs on every machine in turn, and print the shortest form of each that breaks a clause."""
     machines = subjects(backend)
     if not machines:
@@ -45,7 +47,8 @@ def main(operations: int, seed: int, backend: str) -> None:
             break
         p2p = number // len(machines) % 2 == 1 and made.record.p2pdma and made.machine.pci_p2pdma
         source = RandomSource(f"{seed}:{made.record.id}:{made.config.name}:{number}")
-        outcome = generate(made, source, min(LENGTH, operations - done), p2p=p2p)
+        outcome = generate(made, source, min(length, operations - done), p2p=p2p,
+                           kind=LightWorld if light else World)
         done += len(outcome.program.calls)
         programs += 1
         met.update({f"{made.record.id} {what}": n for what, n in outcome.met.items()})

@@ -50,9 +50,9 @@ def step(world: World, call: Call) -> None:
     getattr(world, call[0])(*call[1])
 
 
-def generate(made: Subject, source: Source, length: int, *, p2p: bool = False) -> Outcome:
+def generate(made: Subject, source: Source, length: int, *, p2p: bool = False, kind: type[World] = World) -> Outcome:
     """Make up a program of so many calls while it runs."""
-    world = World(made, p2p=p2p)
+    world = kind(made, p2p=p2p)
     calls: list[Call] = []
     outcome = Outcome(Program(made.record.id, made.config.name, p2p=p2p), met=world.met)
     try:

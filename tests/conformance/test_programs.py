@@ -19,6 +19,7 @@ from conformance.programs.__main__ import main, subjects
 from conformance.programs.explained import FAULTS
 from conformance.programs.faults import ENTRIES, trials
 from conformance.programs.generate import CALLS, RandomSource, applies
+from conformance.programs.light import LightWorld
 from conformance.programs.play import step
 from conformance.programs.world import KINDS, KernelDead
 from conformance.saboteurs import SABOTEURS
@@ -190,6 +191,18 @@ def test_the_command_counts_and_fails(tmp_path):
     assert CliRunner().invoke(main, ["--backend", "nobody"]).exit_code == 2
 
 
+def test_a_light_world_makes_the_same_calls_and_judges_nothing():
+    made = subject("gart_dma_ops", "opteron")
+    judged, light = (generate(made, RandomSource(7), 50, kind=kind) for kind in (World, LightWorld))
+    assert judged.program == light.program and judged.met and not light.met
+    w = LightWorld(made)
+    w.map_page(1, (0, 100, 64), "BIDIRECTIONAL")
+    w.machine.mem.poke(w.memory.spans([(0, 99, 1)])[0][0], b"!")
+    w.unmap(1)                                          # of which test_the_oracle_sees_what_another_wrote complains
+    done = CliRunner().invoke(main, ["--operations", "500", "--backend", "gart*", "--light", "--length", "250"])
+    assert (done.exit_code, done.output) == (0, "500 operations in 2 programs on 4 machines: 0 broken\n")
+
+
 # -- each allocation fails -------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("backend", "machine"), usable(FIRST))
@@ -246,6 +259,63 @@ def test_the_oracle_sees_what_another_wrote():
     w.machine.mem.poke(w.memory.spans([(0, 99, 1)])[0][0], b"!")
     with pytest.raises(Broken, match=r"^DMA-22: .*beside the buffer"):
         w.unmap(1)
+
+
+EXPLAINED = [
+    ("sba_dma_ops", "zx1-64bit", "DMA-22 bit 0 of an address", [
+        ("map_sg", (29, [(14, 16383, 64), (2, 1, 8)], "FROM_DEVICE")), ("device_write", (29, 0, 65544, 33139)),
+        ("unmap", (29,)), ("map_page", (55, (15, 0, 16384), "TO_DEVICE")),
+    ]),
+    ("gart_dma_ops", "opteron-agp", "DMA-16 a head's offset", [
+        ("map_sg", (17, [(4, 4096, 2188)], "TO_DEVICE")), ("map_page", (20, (5, 4088, 83), "TO_DEVICE")),
+        ("unmap", (17,)), ("look", (20,)),
+    ]),
+    ("gart_dma_ops", "opteron-agp", "DMA-01 a head's offset", [
+        ("map_sg", (29, [(4, 4096, 3724)], "FROM_DEVICE")), ("map_phys", (30, (3, 2866, 64), "BIDIRECTIONAL")),
+    ]),
+    ("iommu_ops", "coherent", "DMA-02 pages that an offset skips", [
+        ("map_page", (7, (7, 2048, 2048), "TO_DEVICE")), ("map_page", (11, (10, 4088, 2048), "BIDIRECTIONAL")),
+        ("unmap", (11,)), ("fail", ("iova", 4)),
+        ("map_sg", (53, [(11, 0, 4096), (11, 4096, 1564), (11, 5660, 2064), (11, 7724, 196)], "TO_DEVICE")),
+    ]),
+    ("sbus_iommu_dma_gflush_ops", "classic", "DMA-02 a list that fails", [
+        ("map_phys", (2, (12, 64, 4096), "BIDIRECTIONAL")), ("fail", ("entries", 2)), ("unmap", (2,)),
+        ("map_sg", (11, [(5, 0, 4096), (6, 0, 4096)], "BIDIRECTIONAL")),
+    ]),
+]
+
+
+@pytest.mark.parametrize(("backend", "machine", "what", "calls"), EXPLAINED, ids=lambda v: v if " " in v else None)
+def test_a_fault_is_explained_wherever_it_strikes(backend, machine, what, calls):
+    outcome = run(Program(backend, machine, tuple(calls)))
+    assert outcome.broken is None
+    assert any(text.startswith(what) for text in outcome.met)
+
+
+def test_an_odd_list_explains_the_byte_before_it_alone():
+    for at, broken in ((16382, False), (16381, True)):
+        w = World.of("sba_dma_ops", "zx1-64bit")
+        w.map_sg(1, [(14, 16383, 64)], "FROM_DEVICE")
+        w.machine.mem.poke(w.memory.spans([(14, at, 1)])[0][0], b"!")
+        if broken:
+            with pytest.raises(Broken, match=r"^DMA-22: "):
+                w.unmap(1)
+        else:
+            w.unmap(1)
+
+
+def test_a_moved_list_explains_its_neighbours_alone():
+    for frame, broken in ((5, False), (7, True)):
+        w = World.of("gart_dma_ops", "opteron-agp")
+        w.map_sg(1, [(4, 4096, 64)], "TO_DEVICE")
+        w.map_page(2, (5, 0, 64), "TO_DEVICE")          # gets the bus page that the list's address names
+        w.map_page(3, (7, 0, 64), "TO_DEVICE")
+        w.machine.mem.poke(w.memory.spans([(frame, 0, 1)])[0][0], b"!")
+        if broken:
+            with pytest.raises(Broken, match=r"^DMA-16: "):
+                w.look(3)
+        else:
+            w.look(2)
 
 
 def test_explanations_name_backends():
