@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Where buffers are tried, highest first: above all limits, then what 32, 31, 29 and 24 address bits reach.
 LIMITS = (None, 0xFFFFFFFF, 0x7FFFFFFF, 0x1FFFFFFF, 0xFFFFFF)
 
+#: lib/scatterlist.c is no backend's own: the machines on which it is judged, for Linux 6.1 and for 6.12.
+LIST_LIBRARY = frozenset({("dma_direct", "x86_64"), ("dma_direct", "x86_64-6.12")})
+
 #: Machine.arch of those that select ARCH_HAS_SYNC_DMA_FOR_DEVICE, as far as their devices can have P2P memory.
 SYNC_DMA = frozenset({"arm", "arm64", "mips", "mips64", "parisc", "sparc32"})
 
@@ -99,6 +102,7 @@ FACTS: dict[str, Callable[[Subject], bool]] = {
     "pci_p2pdma machine": lambda s: s.machine.pci_p2pdma,
     "iommu": lambda s: s.translates,
     "two-step iova": lambda s: s.two_step,
+    "list library": lambda s: (s.record.id, s.config.name) in LIST_LIBRARY,
     "untrusted": lambda s: s.device.untrusted,
     "dma_parms": lambda s: s.device.has_dma_parms,
     "pci device": lambda s: s.device.is_pci,

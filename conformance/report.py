@@ -51,7 +51,8 @@ STYLES = {
 }
 ROUTE_STYLES = {"native": "green", "fallback": "cyan", "refused": "blue", "unsafe": "bold red", "absent": "dim"}
 LEGEND = "n native, f fallback, r refused, U unsafe, u on some machines, - absent"
-TABLES = (("DMA", "legacy", "DMA API"), ("P2P", "legacy", "PCI P2PDMA"), ("", "new", "Newer DMA API"))
+TABLES = (("DMA", "legacy", "DMA API"), ("P2P", "legacy", "PCI P2PDMA"), ("SG", "legacy", "Lists"),
+          ("", "new", "Newer DMA API"))
 _MECHANISMS = ("unsafe", "fallback", "native", "refused", "absent")     # which one speaks for several machines
 
 

@@ -18,7 +18,8 @@ from conformance.rules import Rule, load_rules
 
 HERE = Path(__file__).resolve().parent
 HEAD = "<!-- SPDX-License-Identifier: MIT -->\n<!-- written by docs/generate.py -->\n"
-TITLES = {"dma.toml": "The DMA API", "new.toml": "The newer DMA API", "p2pdma.toml": "PCI P2PDMA"}
+TITLES = {"dma.toml": "The DMA API", "new.toml": "The newer DMA API", "p2pdma.toml": "PCI P2PDMA",
+          "sg.toml": "Lists"}
 
 
 def plain(words: str) -> str:

@@ -22,6 +22,11 @@ from dma_ops.swiotlb import IoTlbMem, swiotlb_init
 from ._known_newer import DIRECT
 
 MB, GB = 1 << 20, 1 << 30
+SPLIT = """from scatterlist import SgTable, sg_split
+rows = [(0x1000, 0, 100), (0x4000, 0, 100), (0x8000, 0, 100)]
+parts, _ = sg_split(SgTable(rows), 0, 0, [50, 100])
+assert sum(row[2] for row in parts[1].entries()) > 100
+"""
 LOW_2G = (0x100000, 2 * GB)
 WINDOWS = ((0, 0xC0000000, GB), (GB, 0x400000000, GB))      # as on a Raspberry Pi 4, but with a second one
 
@@ -112,6 +117,9 @@ RECORDS = (
                   "a bounced entry of no bytes is BUG_ON(!nslots)", BOUNCING),
             PEERS_PAGES_UNASKED.on("x86_64", "x86_64-bounce", "x86_64-iommu-off", "x86_64-6.12"),
             TABLES_JOIN_PROVIDERS.on("x86_64", "x86_64-bounce", "x86_64-iommu-off", "x86_64-force", "arm64-windows"),
+            Known("SG-03", "lib/sg_split.c: sg_calculate_split",
+                  "a part that ends within an entry goes on with all of it, and more, if others follow",
+                  ("x86_64", "x86_64-6.12"), ("a_split_ends_within_an_entry",), SPLIT),
             Known("P2P-46", "kernel/dma/direct.c: dma_direct_map_sg",
                   "a bus address is not compared with any mask or limit"),
             Known("P2P-53", "kernel/dma/direct.c: dma_direct_sync_sg_for_cpu, dma_direct_sync_sg_for_device",
