@@ -175,7 +175,6 @@ FAULTS = (
     Explained("alpha_pci_ops", "DMA-27", "without scatter-gather hardware lists are mapped whatever the mask",
               mapping("sg"), "irongate polaris"),
     Explained("alpha_pci_ops", "DMA-28", "coherent memory is held against the streaming mask", always),
-    Explained("sba_dma_ops", "DMA-27", "only the first byte is compared with the mask", always, "zx1-64bit"),
     Explained("alpha_pci_ops dma_iommu_ops vio_dma_mapping_ops iommu_ops jazz_dma_ops s390_pci_dma_ops sun4u_dma_ops "
               "sun4v_dma_ops xen_grant_dma_ops", "DMA-09", "the boundary binds single allocations, or nothing",
               says("a merged segment crosses the boundary")),
@@ -184,9 +183,6 @@ FAULTS = (
     Explained("ccio_ops sba_ops", "DMA-11", "running out of bus addresses is a panic", says("panic")),
     Explained("ccio_ops sba_ops", "DMA-11", "drivers/parisc: *_alloc_range: more than DMA_CHUNK_SIZE at a time is a "
               "BUG", says("DMA_CHUNK_SIZE")),
-    Explained("iounit_dma_ops", "DMA-11", "running out of entries is a panic", says("panic")),
-    Explained("alpha_pci_ops", "DMA-11", "a list that the direct window does not hold is an oops",
-              says("NULL pointer"), "polaris irongate"),
     Explained("ps3_ioc0_dma_ops ps3_sb_dma_ops", "DMA-11", "lists are a BUG", says("ioc0_map_sg", "sb_map_sg")),
     Explained("ps3_ioc0_dma_ops ps3_sb_dma_ops", "DMA-11", "arch/powerpc/platforms/ps3/system-bus.c: "
               "ps3_alloc_coherent: BUG_ON of a string, where memory cannot be mapped", says("check region type")),
@@ -195,8 +191,6 @@ FAULTS = (
               "what lv1 refuses gets address 0", at_zero),
     Explained("ps3_ioc0_dma_ops ps3_sb_dma_ops", "DMA-11", "arch/powerpc/platforms/ps3/mm.c: dma_find_chunk: a range "
               "that lies in a chunk in part is a BUG", says("dma_find_chunk")),
-    Explained("ps3_sb_dma_ops", "DMA-11", "memory outside the region is a BUG", says("dma_sb_lpar_to_bus"),
-              "ps3-offset"),
     Explained("dma_iommu_ops", "DMA-21 DMA-18 DMA-27 DMA-31", "window 0 was rewritten to map RAM, for good", lambda s:
               s.world.lowered, "powernv-phb3"),
     Explained("gart_dma_ops", "DMA-01 DMA-04 DMA-13 DMA-16 DMA-18 DMA-19 DMA-20 DMA-21 DMA-22 DMA-31",
@@ -235,7 +229,6 @@ FAULTS = (
               after_failed("map_sg", "coherent")),
     Explained("sun4u_dma_ops", "DMA-13", "a list that fails keeps its context", after_failed("map_sg"),
               "schizo tomatillo"),
-    Explained("sun4v_dma_ops", LEFT, "a list that fails is not demapped", after_failed("map_sg"), "ldom"),
     Explained("dma_iommu_ops vio_dma_mapping_ops", "DMA-13", "if the hypervisor runs out, the entry's pages leak",
               after_failed("map_sg")),
     Explained("iommu_ops", "DMA-13", "memory that cannot be mapped is lost", after_failed("coherent"), "coherent"),

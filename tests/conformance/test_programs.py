@@ -329,11 +329,23 @@ def test_explanations_name_backends():
 @pytest.mark.slow
 def test_no_explanation_is_stale():
     """Each explained fault is met, so that none hides what was mended."""
-    met = set()
-    for made in subjects("*"):
-        for seed in range(120):
-            met |= set(generate(made, RandomSource(seed), 60, p2p=seed % 2 == 1 and has_peers(made)).met)
+    lacking = {fault.what: fault for fault in FAULTS}
+    machines = subjects("*")
+
+    def where():
+        return [made for made in machines if any(
+            (not fault.backends or made.record.id in fault.tables)
+            and (not fault.machines or made.config.name in fault.machines.split()) for fault in lacking.values())]
+
+    def tick(met):
+        for text in met:
+            lacking.pop(text.partition(" ")[2], None)
+
+    for seed in range(120):
+        for made in where():
+            tick(generate(made, RandomSource(seed), 60, p2p=seed % 2 == 1 and has_peers(made)).met)
+    for made in where():
         for entry in ENTRIES:
             for trial in trials(made, entry):
-                met |= set(trial.outcome.met)
-    assert {fault.what for fault in FAULTS} - {text.partition(" ")[2] for text in met} == set()
+                tick(trial.outcome.met)
+    assert set(lacking) == set()
