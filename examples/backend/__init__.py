@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from arch import BackendRecord, MachineConfig
+from arch.record import TABLES_JOIN_PROVIDERS
 from dma_ops import Device, Machine
 
 from .heron import HeronDmaOps
@@ -37,4 +38,5 @@ RECORD = BackendRecord(
     p2pdma=True,
     walker="Translator",
     proof="read",
+    known=(TABLES_JOIN_PROVIDERS,),         # of Linux's core, whatever the backend
 )

@@ -34,11 +34,14 @@ def frames(pieces: Iterable[Piece]) -> list[int]:
 
 
 def bus_address(dev: Device, phys: int) -> int:
-    """Where a peer's memory is on the bus."""
+    """Where a peer's memory is on the bus. Raises DmaError if that is beyond the device's mask."""
     for provider in dev.machine.providers:
         for bar in provider.bars.values():
             if bar.start <= phys < bar.start + bar.size:
-                return bar.bus + phys - bar.start
+                address = bar.bus + phys - bar.start
+                if address > dev.dma_mask:
+                    break
+                return address
     raise DmaError(errno.EREMOTEIO)
 
 
@@ -99,6 +102,8 @@ class HeronDmaOps(PyDmaMapOps):
     # -- dma_map_ops
 
     def map_page(self, dev: Device, page: int, offset: int, size: int, dir: int, attrs: int) -> int:
+        if dev.machine.is_p2p_page(page):
+            raise DmaError(errno.EREMOTEIO)         # the way for a peer's page is a list
         return self.enter(dev, [(page + offset, size)], dir, dev.dma_mask)
 
     def unmap_page(self, dev: Device, addr: int, size: int, dir: int, attrs: int) -> None:
