@@ -58,7 +58,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "topology": (
         ("record it, as root for ACS: sudo lspci -nnvvv > lspci.txt", "topology lspci.txt"),
-        ("a GPU and every NVMe drive", "topology lspci.txt -d 65:00.0 -d nvme"),
+        ("the GPUs among themselves", "topology lspci.txt --class gpu"),
+        ("a NIC and every NVMe drive", "topology lspci.txt -d 65:00.0 -c nvme"),
         ("would it work with ACS off?", "topology lspci.txt --what-if acs-off"),
         ("and with the next kernel?", "topology lspci.txt --what-if kernel=next"),
         ("this machine", "topology --live"),

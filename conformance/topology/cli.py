@@ -22,6 +22,7 @@ from .render import device_class, summary_lines, tree_lines, verdict_line, verdi
 from .source import read_sources
 from .verdict import PERMITTED, Verdict, judge
 
+CLASSES = ("gpu", "nvme", "nic")
 MANY = 12                           # pairs up to which each is explained
 MAX_PAIRS = 100_000
 CHANGES = "acs-off[=PORT;PORT…], allow-bridge=VVVV:DDDD, kernel=VERSION, cpu=CPU"
@@ -95,7 +96,7 @@ def choose(machine: Machine, wanted: tuple[str, ...], everything: bool) -> list[
     """The devices to pair: by address or class, else GPUs, NVMe drives and NICs. Raises TopologyError."""
     chosen: dict[Address, PciDev] = {}
     for word in wanted:
-        if word.lower() in ("gpu", "nvme", "nic"):
+        if word.lower() in CLASSES:
             chosen |= {at: machine.devices[at] for at, function in sorted(machine.functions.items())
                        if device_class(function).lower() == word.lower()}
             continue
@@ -129,6 +130,8 @@ def examine(machine: Machine, devices: list[PciDev]) -> list[Verdict]:
 @click.option("--kernel", type=click.Choice(list(KERNELS)), default="6.1", show_default=True, help="Whose bridge list.")
 @click.option("--allow-bridge", "bridges", multiple=True, metavar="VVVV:DDDD", help="A host bridge added to the list.")
 @click.option("--device", "-d", "wanted", multiple=True, metavar="DEVICE", help="An address, or gpu, nvme, nic.")
+@click.option("--class", "-c", "classes", multiple=True, type=click.Choice(CLASSES, case_sensitive=False),
+              help="Every GPU, NVMe drive or NIC; as --device does.")
 @click.option("--all", "everything", is_flag=True, help="Every function that is no bridge, virtual functions too.")
 @click.option("--what-if", "changes", multiple=True, metavar="CHANGE",
               help=f"{CHANGES}: the verdicts then.")
@@ -136,7 +139,8 @@ def examine(machine: Machine, devices: list[PciDev]) -> list[Verdict]:
 @click.option("--verbose", "-v", is_flag=True, help="The whole tree, and each pair's reasons however many there are.")
 def topology_command(
     files: tuple[Path, ...], live: bool, cpu: str | None, kernel: str, bridges: tuple[str, ...],
-    wanted: tuple[str, ...], everything: bool, changes: tuple[str, ...], as_json: bool, verbose: bool,
+    wanted: tuple[str, ...], classes: tuple[str, ...], everything: bool, changes: tuple[str, ...], as_json: bool,
+    verbose: bool,
 ) -> None:
     """P2PDMA verdict for each pair of devices of a real machine.
 
@@ -145,7 +149,7 @@ def topology_command(
     options that make no sense.
     """
     try:
-        status = _topology(files, live, cpu, kernel, bridges, wanted, everything, changes, as_json, verbose)
+        status = _topology(files, live, cpu, kernel, bridges, wanted + classes, everything, changes, as_json, verbose)
     except TopologyError as error:
         raise Sentence(str(error)) from None
     sys.exit(status)

@@ -157,12 +157,14 @@ def test_devices(run):
     assert [reverse[0]["provider"], reverse[0]["client"]] == ["0000:12:00.0", "0000:0e:00.0"]
     assert [port["port"] for port in reverse[0]["acs"]] == ["0000:0b:10.0", "0000:0b:00.0"]
     assert len(json.loads(run("--json", "-d", "gpu").output)) == 1
+    assert run("--json", "--class", "GPU").output == run("--json", "-d", "gpu").output
 
 
 @pytest.mark.parametrize(("options", "sentence"), [
     (("-d", "gpu", "-d", "nonsense"), "'nonsense' is no PCI address"),
     (("-d", "99:00.0"), "there is no function 0000:99:00.0"),
     (("-d", "nvme"), "there are not two devices to pair"),
+    (("--class", "nic"), "there are not two devices to pair"),
     (("--cpu", "Pentium"), "--cpu Pentium: neither zen, other"),
     (("--allow-bridge", "4c43"), "'4c43' is no host bridge"),
     (("--what-if", "magic"), "--what-if magic: acs-off"),
