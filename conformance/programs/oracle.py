@@ -94,6 +94,8 @@ class Oracle:
         self.refused_rows: list[tuple[int, int, int]] = []      # of lists that failed
         self.history: list[Live] = []
         self.refused = False            # did the last one?
+        self.code = 0                   # and with which errno?
+        self.entries = self.segments = 0                # of all that was mapped
         self.calls = 0
         self.met: Counter[str] = Counter()
         self.base = self.bench.counters()
@@ -215,6 +217,7 @@ class Oracle:
             list[Segment] | None):
         """Make the call; None if it fails, as it may."""
         self.fired = self.refused = False
+        self.code = 0
         armed, self.armed = self.armed, None
         before = None
         rows = [row[:3] for row in sgt.entries()] if sgt is not None else []
@@ -228,7 +231,7 @@ class Oracle:
             self.failures.append(kind)
             self.refused_rows += rows
             self.refused = True
-            code = errno_of(error)
+            self.code = code = errno_of(error)
             if kind == "map_sg" and code not in ALLOWED:
                 self.broken("DMA-11", f"a map fails with {errno.errorcode.get(code, code)}")
             if sgt is not None and [row[:3] for row in sgt.entries()] != rows:
@@ -265,6 +268,8 @@ class Oracle:
             if not flags & SG_DMA_BUS_ADDRESS and address + length - 1 > limit:
                 self.broken("DMA-27", "an address beyond the mask", live, bus=address, length=length, mask=limit)
         self._expect_apart(live)
+        self.entries += max(len(live.sizes), 1)
+        self.segments += len(live.segments)
         self.live[live.key] = live
         self.history.append(live)
         if live.direction != DMA_FROM_DEVICE:

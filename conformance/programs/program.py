@@ -62,7 +62,7 @@ def minimise(program: Program, fails: Callable[[Program], bool], most: int = 400
     while simpler:
         simpler = False
         for at, (name, arguments) in enumerate(calls):
-            for simple in _simpler(arguments):
+            for simple in _simpler(name, arguments):
                 tried: list[Call] = [*calls[:at], (name, simple), *calls[at + 1 :]]
                 if still(tried):
                     calls, simpler = tried, True
@@ -70,9 +70,12 @@ def minimise(program: Program, fails: Callable[[Program], bool], most: int = 400
     return program.keeping(calls)
 
 
-def _simpler(arguments: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    """The arguments with one list shorter by a row; only rows, for other numbers are names."""
-    found = []
+def _simpler(name: str, arguments: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """The arguments with one list shorter by a row; only rows, for other numbers are names, but for long_lists(),
+    whose first three say how much there is of them."""
+    found: list[tuple[Any, ...]] = []
+    if name == "long_lists":
+        found = [(*arguments[:i], n // 2, *arguments[i + 1 :]) for i, n in enumerate(arguments[:3]) if n > 1]
     for i, argument in enumerate(arguments):
         if isinstance(argument, list) and len(argument) > 1:
             found += [

@@ -19,6 +19,7 @@ from scatterlist.core import SgTable
 from ..checks.bench import SG_DMA_BUS_ADDRESS, Lot, Segment
 from ..checks.lists import sources
 from ..selection import subject
+from .long_lists import long_lists
 from .memory import Row, Span, lines, overlap, random_bytes
 from .oracle import MAPS, MAX_LIVE, Broken, KernelDead, Live, Oracle
 
@@ -434,6 +435,11 @@ class World(Oracle):
             with self._alive("DMA-01", "exhaust"):
                 dma_ops.dma_unmap_page(self.device, address, size, DMA_TO_DEVICE)
         self._expect_counters(before, "DMA-02", "after all that filled the window was unmapped")
+
+    def long_lists(self, entries: int, rounds: int, held: int, pattern: str, seed: int) -> None:
+        """Lists of so many entries, one after another, of which so many at a time stay mapped, and back to none."""
+        if not self.live and self.subject.has("map_sg"):
+            long_lists(self, entries, rounds, held, pattern, seed)
 
     def end(self) -> None:
         """Unmap all: every counter is what it was, every byte what it must be, and a map works as at first."""
