@@ -21,6 +21,7 @@ from . import report as reports
 from .audit.cli import audit_command
 from .c.cli import cflags_command
 from .c_drivers.cli import driver_options, explain_driver, run_driver
+from .campaign.cli import campaign_command
 from .completion import backend_ids, case_ids, completion_command, rule_ids
 from .detection import beside
 from .execute import Result, without_running
@@ -75,6 +76,7 @@ main.add_command(trace_command)
 main.add_command(cflags_command)
 main.add_command(oracle_command)
 main.add_command(completion_command)
+main.add_command(campaign_command)
 
 
 #: Formats for other programs.
