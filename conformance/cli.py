@@ -58,6 +58,7 @@ from .trace.cli import trace_command
 from .verdict import Tally
 
 if TYPE_CHECKING:
+    from . import html
     from .candidates import Verdicts
     from .timeline import Row
 
@@ -81,7 +82,7 @@ main.add_command(campaign_command)
 
 #: Formats for other programs.
 OTHERS = {"junit": junit, "ktap": ktap, "badge": badge}
-FORMATS = ["text", "markdown", "svg", *OTHERS]
+FORMATS = ["text", "markdown", "svg", "html", *OTHERS]
 
 
 def _workers(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
@@ -156,21 +157,48 @@ main.add_command(judge_command)
 @main.command("report")
 @click.argument("results", type=click.Path(exists=True, path_type=Path))
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("--known", is_flag=True, help="List the known faults of Linux too (markdown always does).")
+@click.option("--known", is_flag=True, help="List the known faults of Linux too (markdown and html always do).")
+@click.option("--against", type=click.Path(exists=True, path_type=Path), metavar="OLD", help="html: compare with OLD.")
+@click.option("--timelines", is_flag=True, help="html: run one case of each fault again, and draw what it did.")
 @waivers_option
-def report_command(results: Path, form: str, known: bool, waivers: list[Waiver]) -> None:
-    """Render a results.jsonl, or the folder that has one. The exit status is that of the run."""
+def report_command(
+    results: Path, form: str, known: bool, against: Path | None, timelines: bool, waivers: list[Waiver]
+) -> None:
+    """Render a results.jsonl, or the folder that has one. The exit status is that of the run.
+
+    html is one file that loads nothing; a kills.json and a trace.json beside the results are in it.
+    """
+    from . import html
+
     report = waived(read(results), waivers)
     detection = beside(results)
+    if form != "html" and (against is not None or timelines):
+        raise click.UsageError("--against and --timelines are for --format html")
     if form in OTHERS:
         click.echo(OTHERS[form](report, reports.wrongs(report)), nl=False)
     elif form == "markdown":
         click.echo(reports.markdown(report, detection), nl=False)
     elif form == "svg":
         click.echo(reports.svg(report), nl=False)
+    elif form == "html":
+        click.echo(_page(report, html.Beside(detection, html.trace_beside(results)), against, timelines), nl=False)
     else:
         reports.print_text(console(), report, known=known, detection=detection)
     sys.exit(0 if reports.is_good(report) else 1)
+
+
+def _page(report: Report, extras: html.Beside, against: Path | None, timelines: bool) -> str:
+    from . import html
+
+    extras.against = None if against is None else read(against)
+    if timelines:
+        cases = html.examples(report)
+        with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+            for result in progress.track(cases, description="timelines"):
+                case = Case.parse(result.case)
+                outcome, rows = _traced(case, case.backend, report.header["seed"], report.header["profile"])
+                extras.timelines[case.id] = html.forms(case, report.header, outcome, rows)
+    return html.page(report, extras)
 
 
 @main.command("replay")
@@ -388,12 +416,21 @@ def _traced(case: Case, name: str, seed: int, profile: Literal["quick", "full"])
     return outcome, rows
 
 
+def _picture(case: Case, rows: list[Row]) -> str:
+    from .html.timeline import picture, standalone
+
+    if not rows:
+        raise click.UsageError(f"{case.id} has no timeline: nothing ran")
+    return standalone(picture(rows, case.id))
+
+
 @main.command("explain")
 @click.argument("what", metavar="RULE-OR-CASE", shell_complete=case_ids)
 @click.option("--backend", "-b", "name", default="", metavar="py:MODULE:OBJECT", help="The case's, if not installed.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--profile", type=click.Choice(["quick", "full"]), default="quick", show_default=True)
-@click.option("--form", type=click.Choice(["pytest", "python", "c"]), help="Print only how to run the case again.")
+@click.option("--form", type=click.Choice(["pytest", "python", "c", "svg"]),
+              help="Print only how to run the case again; svg: a picture of what it did.")
 @driver_options
 def explain_command(
     what: str, name: str, seed: int, profile: Literal["quick", "full"], form: str | None, drivers: tuple[Path, ...],
@@ -430,6 +467,7 @@ def explain_command(
             "pytest": lambda: reproduce.pytest_node(case, name, seed, profile) + "\n",
             "python": lambda: reproduce.python_script(case, name, seed, profile, outcome),
             "c": lambda: reproduce.c_source(case, rows),
+            "svg": lambda: _picture(case, rows),
         }[form](), nl=False)
         return
     if case.route is None:

@@ -4,9 +4,10 @@ and the CPU did to the memory.
 
     with recording(rows): run_case(...)
 
-Rows are plain data, {"t", "machine", "op", "args", "result" or "error", "events"}: t counts from 0 (a model has no
-clock), machine counts the machines in the order in which the case meets them, events are the cache operations within
-the call. While nothing records, the API is untouched and nothing is paid.
+Rows are plain data, {"t", "machine", "op", "args", "result" or "error", "events", "counts"}: t counts from 0 (a model
+has no clock), machine counts the machines in the order in which the case meets them, events are the cache operations
+within the call, counts by how much it changed the models' counts of IOTLB flushes and of bounce slots in use. While
+nothing records, the API is untouched and nothing is paid.
 """
 
 from __future__ import annotations
@@ -48,6 +49,14 @@ def _short(items: list[Any]) -> list[Any]:
     return items if len(items) <= KEPT else [*items[:KEPT], f"and {len(items) - KEPT} more"]
 
 
+def _counted(dev: Any) -> dict[str, int]:
+    """What the models count that a call may change."""
+    domain, pool = getattr(dev.dma_ops, "domain", None), dev.io_tlb_mem
+    flushes, slots = getattr(domain, "syncs", None), getattr(pool, "used", None)
+    found = {"IOTLB flushes": flushes, "bounce slots": slots}
+    return {name: value for name, value in found.items() if isinstance(value, int)}
+
+
 class _Recorder:
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
@@ -66,12 +75,11 @@ class _Recorder:
             return {"table": self._number(value, self.tables), **plain(value)}
         return plain(value)
 
-    def call(
-        self, op: str, machine: Any, arguments: dict[str, Any], function: Callable[[], Any]
-    ) -> Any:
+    def call(self, op: str, dev: Any, arguments: dict[str, Any], function: Callable[[], Any]) -> Any:
         """The function's result, with a row about it. Calls that an operation makes are no operations of their own."""
         if self.inside:
             return function()
+        machine, counted = dev.machine, _counted(dev)
         args = {key: self._plain(value) for key, value in arguments.items()}
         row: Row = {"t": len(self.rows), "machine": self._number(machine, self.machines), "op": op, "args": args}
         self.rows.append(row)
@@ -99,6 +107,9 @@ class _Recorder:
                 row["events"] = _short([list(map(plain, event)) for event in events])
             if own:
                 machine.events = None
+            counts = {name: now - counted.get(name, 0) for name, now in _counted(dev).items()}
+            if any(counts.values()):
+                row["counts"] = {name: count for name, count in counts.items() if count}
 
 
 def _wrapped(name: str, function: Any, recorder: _Recorder) -> Any:
@@ -113,7 +124,7 @@ def _wrapped(name: str, function: Any, recorder: _Recorder) -> Any:
             names = []
         names += [f"arg{i}" for i in range(len(names), len(args))]
         named = {**dict(zip(names[1:], args[1:], strict=False)), **{k: v for k, v in keywords.items() if k != "dev"}}
-        return recorder.call(name, dev.machine, {"dev": dev, **named}, lambda: function(*args, **keywords))
+        return recorder.call(name, dev, {"dev": dev, **named}, lambda: function(*args, **keywords))
 
     return call
 
@@ -126,7 +137,7 @@ def _bench_method(name: str, function: Any, recorder: _Recorder) -> Any:
         if not hasattr(what, "rows"):
             what = list(what)                   # segments, which may come one by one
         named = {"at": getattr(what, "rows", what), **({"data": raw[0]} if raw else {})}
-        return recorder.call(labels[name], bench.machine, named, lambda: function(bench, what, *raw))
+        return recorder.call(labels[name], bench.device, named, lambda: function(bench, what, *raw))
 
     return call
 
@@ -198,6 +209,8 @@ def lines(rows: list[Row], last: int = 24) -> list[str]:
             said += f" -> {show(row['result'])}"
         for event in row.get("events", ()):
             said += f"; {show(event)}"
+        for name, count in row.get("counts", {}).items():
+            said += f"; {name} {count:+d}"
         where = f"m{row['machine']} " if machines else ""
         out.append(f"{row['t']:>5} {where}{said}")
     return out

@@ -18,6 +18,7 @@ from dma_ops.pci import ACS_REDIRECT, PciDev
 from .cpu import Cpu, describe, infer_cpu, parse_cpu
 from .facts import Address, Function, Listing, TopologyError, parse_address
 from .machine import KERNELS, Machine, build
+from .picture import picture
 from .render import device_class, summary_lines, tree_lines, verdict_line, verdict_lines
 from .source import read_sources
 from .verdict import PERMITTED, Verdict, judge
@@ -136,11 +137,13 @@ def examine(machine: Machine, devices: list[PciDev]) -> list[Verdict]:
 @click.option("--what-if", "changes", multiple=True, metavar="CHANGE",
               help=f"{CHANGES}: the verdicts then.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--svg", "svg", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="The tree and the verdicts as a picture, too.")
 @click.option("--verbose", "-v", is_flag=True, help="The whole tree, and each pair's reasons however many there are.")
 def topology_command(
     files: tuple[Path, ...], live: bool, cpu: str | None, kernel: str, bridges: tuple[str, ...],
     wanted: tuple[str, ...], classes: tuple[str, ...], everything: bool, changes: tuple[str, ...], as_json: bool,
-    verbose: bool,
+    svg: Path | None, verbose: bool,
 ) -> None:
     """P2PDMA verdict for each pair of devices of a real machine.
 
@@ -149,14 +152,16 @@ def topology_command(
     options that make no sense.
     """
     try:
-        status = _topology(files, live, cpu, kernel, bridges, wanted + classes, everything, changes, as_json, verbose)
+        status = _topology(files, live, cpu, kernel, bridges, wanted + classes, everything, changes, as_json, svg,
+                           verbose)
     except TopologyError as error:
         raise Sentence(str(error)) from None
     sys.exit(status)
 
 
 def _topology(files: tuple[Path, ...], live: bool, cpu: str | None, kernel: str, bridges: tuple[str, ...],
-              wanted: tuple[str, ...], everything: bool, changes: tuple[str, ...], as_json: bool, verbose: bool) -> int:
+              wanted: tuple[str, ...], everything: bool, changes: tuple[str, ...], as_json: bool, svg: Path | None,
+              verbose: bool) -> int:
     if not files and not live:
         raise TopologyError("no file: give what lspci -nnvvv prints as root, or --live")
     listing = read_sources(files, live=live)
@@ -177,6 +182,13 @@ def _topology(files: tuple[Path, ...], live: bool, cpu: str | None, kernel: str,
         verdicts = examine(machine, devices)
         for verdict, was in zip(verdicts, before, strict=True):
             verdict.reason.insert(0, f"what if {', '.join(changes)}: without, {was.map_type}")
+    if svg is not None:
+        notes = [f"CPU: {'unknown' if machine.cpu is None else describe(machine.cpu)}", f"({why})", f"Linux {kernel}"]
+        notes += [f"what if {', '.join(changes)}"] if changes else []
+        try:
+            svg.write_text(picture(machine, devices, verdicts, everything=verbose, notes=notes), encoding="utf-8")
+        except OSError as error:
+            raise TopologyError(f"{svg} cannot be written: {error.strerror}") from None
     if as_json:
         click.echo(json.dumps([verdict.json() for verdict in verdicts], indent=2, ensure_ascii=False))
     else:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
-from dma_ops.pci import ACS_CR, ACS_EC, ACS_RR, PciDev, PciType
+from dma_ops.pci import ACS_CR, ACS_EC, ACS_RR, PciDev, PciHost, PciType
 
 from .facts import Function
 from .machine import Machine
@@ -32,30 +32,39 @@ def device_class(function: Function) -> str:
     return "NVMe" if code == 0x0108 else "NIC" if code >> 8 == 0x02 else ""
 
 
-def tree_lines(machine: Machine, chosen: Sequence[PciDev], *, everything: bool = False) -> Iterator[str]:
-    """The tree, or only what leads to the chosen devices."""
+def grown(machine: Machine, chosen: Sequence[PciDev], *, everything: bool = False,
+          ) -> Iterator[tuple[PciHost, list[tuple[PciDev, int]]]]:
+    """Each host bridge, and its functions with their depth: all, or only what leads to the chosen devices."""
     wanted = set()
     for dev in chosen:
         above: PciDev | None = dev
         while above is not None:
             wanted.add(id(above))
             above = above.upstream_bridge
-    marked = {id(dev) for dev in chosen}
 
-    def shown(functions: Iterable[PciDev]) -> list[PciDev]:
-        return [dev for dev in functions if dev.bus >= 0 and (everything or id(dev) in wanted)]
-
-    def branch(functions: list[PciDev], indent: str) -> Iterator[str]:
+    def below(functions: Iterable[PciDev], depth: int) -> Iterator[tuple[PciDev, int]]:
         for dev in functions:
-            last = dev is functions[-1]
-            yield f"{indent}{'└─' if last else '├─'} {_line(machine.function(dev), id(dev) in marked)}"
-            yield from branch(shown(dev.children), indent + ("   " if last else "│  "))
+            if dev.bus >= 0 and (everything or id(dev) in wanted):
+                yield dev, depth
+                yield from below(dev.children, depth + 1)
 
     for host in machine.tree.hosts:
-        if functions := shown(host.children):
-            note = f" ({machine.fragments[host]})" if host in machine.fragments else ""
-            yield f"{host.domain:04x}:{host.bus:02x}{note}"
-            yield from branch(functions, "")
+        if functions := list(below(host.children, 0)):
+            yield host, functions
+
+
+def tree_lines(machine: Machine, chosen: Sequence[PciDev], *, everything: bool = False) -> Iterator[str]:
+    """The tree, or only what leads to the chosen devices."""
+    marked = {id(dev) for dev in chosen}
+    for host, functions in grown(machine, chosen, everything=everything):
+        note = f" ({machine.fragments[host]})" if host in machine.fragments else ""
+        yield f"{host.domain:04x}:{host.bus:02x}{note}"
+        open_: list[bool] = []                          # per depth: does another one follow?
+        for i, (dev, depth) in enumerate(functions):
+            rest = (other for _, other in functions[i + 1:] if other <= depth)
+            open_[depth:] = [next(rest, -1) == depth]
+            indent = "".join("│  " if more else "   " for more in open_[:depth])
+            yield f"{indent}{'├─' if open_[depth] else '└─'} {_line(machine.function(dev), id(dev) in marked)}"
 
 
 def _line(function: Function, chosen: bool) -> str:
