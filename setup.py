@@ -17,7 +17,7 @@ from setuptools.command.build_ext import build_ext
 DEBUG = os.environ.get("DMA_CONFORMANCE_DEBUG") == "1"
 TRACE = os.environ.get("DMA_CONFORMANCE_TRACE") == "1"
 JOBS = os.cpu_count() or 1
-C_API = ("_abi", "_c_dma", "_c_lists", "c_api", "c_kernel")     # they include the headers that C code gets
+C_API = ("_abi", "_c_dma", "_c_lists", "c_api", "c_kernel", "c_ops")     # they include the headers that C code gets
 
 
 class BuildExt(build_ext):

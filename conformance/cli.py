@@ -20,6 +20,7 @@ from arch import BackendRecord
 from . import report as reports
 from .audit.cli import audit_command
 from .c.cli import cflags_command
+from .c.scaffold import new_backend_command
 from .c_drivers.cli import driver_options, explain_driver, run_driver
 from .campaign.cli import campaign_command
 from .completion import backend_ids, case_ids, completion_command, rule_ids
@@ -75,6 +76,7 @@ main.add_command(merge_command)
 main.add_command(diff_command)
 main.add_command(trace_command)
 main.add_command(cflags_command)
+main.add_command(new_backend_command)
 main.add_command(oracle_command)
 main.add_command(completion_command)
 main.add_command(campaign_command)
@@ -93,7 +95,7 @@ def _workers(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 
 @main.command("run")
 @click.option("--backend", "-b", "names", multiple=True, metavar="ID", shell_complete=backend_ids,
-              help="An id, a glob, or py:MODULE:OBJECT.")
+              help="An id, a glob, py:MODULE:OBJECT, c:PATH:SYMBOL, exec:COMMAND.")
 @click.option("--rule", "-r", "rules", multiple=True, metavar="ID", shell_complete=rule_ids,
               help="Rule: an id or a glob.")
 @click.option("--api", type=click.Choice([*APIS, "all"]), default="all", show_default=True, help="Which DMA API.")

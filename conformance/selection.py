@@ -27,6 +27,8 @@ APIS: tuple[Api, ...] = ("legacy", "new")                       # through which 
 DESIGNS: tuple[Way, ...] = ("legacy", "A", "B", "C", "new")     # and routes: paths.DESIGNS
 ROUTES = ("host-memory", "same-switch", "host-bridge", "blocked", "mixed-list", "two-providers")
 GROUP = "dma_conformance.backends"
+#: What --rule smoke stands for: whether a new backend maps, unmaps and refuses at all.
+SMOKE = tuple(f"DMA-{n:02}" for n in (1, 2, 5, 6, 10, 11, 12, 13, 17, 20, 21, 26, 27))
 
 
 class SelectionError(ValueError):
@@ -97,7 +99,17 @@ def known_backends() -> dict[str, BackendRecord]:
 
 @cache
 def backend(name: str) -> BackendRecord:
-    """A backend by its id, or "py:MODULE:OBJECT", also from the current folder. Raises SelectionError."""
+    """A backend by its id, "py:MODULE:OBJECT", also from the current folder, "c:PATH:SYMBOL" or "exec:COMMAND".
+    Raises SelectionError."""
+    if name.startswith(("c:", "exec:")):
+        from .c import backend as objects
+        from .c import harness as processes
+        from .c.backend import BackendError
+
+        try:
+            return objects.record(name) if name.startswith("c:") else processes.record(name)
+        except BackendError as error:
+            raise SelectionError(str(error)) from None
     if name.startswith("py:"):
         module, _, attribute = name.removeprefix("py:").partition(":")
         if not module or not attribute:
@@ -156,7 +168,8 @@ class Selection:
         """In the order of the rule files. Raises SelectionError."""
         rules = load_rules()
         wanted: set[str] = set()
-        for name in self.rules or ("*",):
+        names = [one for name in self.rules for one in (SMOKE if name == "smoke" else (name,))]
+        for name in names or ("*",):
             matching = fnmatch.filter(rules, name.upper() if name != "*" else name)
             if not matching:
                 raise SelectionError(f"no rule is called or matches {name!r}{suggest(name.upper(), rules)}")

@@ -8,11 +8,8 @@ API is crashed or timeout, and a clause that nothing else could show is not test
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import shlex
-import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +20,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from arch import BackendRecord, MachineConfig
-from scatterlist import get_include
 
+from ..c.compile import CompileError, compiled
 from ..execute import Result, result
 from ..isolation import Child, Lost
 from ..results import SCHEMA_VERSION, Report, Writer, digest_of, project_version, read
@@ -68,7 +65,10 @@ class Driver:
         if page_shift not in self.objects:
             for path in self.paths:
                 if path.suffix == ".c":
-                    self.objects[page_shift] = compiled(path, page_shift, self.cflags, self.folder)
+                    try:
+                        self.objects[page_shift] = compiled(path, page_shift, self.cflags, self.folder)
+                    except CompileError as error:
+                        raise DriverError(str(error)) from None
         return self.objects.get(page_shift)
 
     @cached_property
@@ -89,22 +89,6 @@ class Driver:
         """The options that name the driver on a command line."""
         words = [word for path in self.paths for word in ("--driver", str(path))]
         return shlex.join([*words, *(("--cflags", self.cflags) if self.cflags else ())])
-
-
-def compiled(path: Path, page_shift: int, cflags: str, folder: Path) -> Path:
-    """Compile a driver for a page size. Raises DriverError."""
-    compiler = os.environ.get("CC", "gcc")
-    if shutil.which(shlex.split(compiler)[0]) is None:
-        raise DriverError(f"{path.name} has to be compiled, and there is no {compiler}; give objects (.so) instead")
-    target = folder / f"{path.stem}-{page_shift}.so"
-    command = [
-        *shlex.split(compiler), "-O1", "-g", "-shared", "-fPIC", f"-I{get_include()}", f"-DPAGE_SHIFT={page_shift}",
-        *shlex.split(cflags), str(path), "-o", str(target),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise DriverError(f"{path.name} does not compile:\n{done.stderr.strip()}")
-    return target
 
 
 @dataclass(frozen=True, slots=True)
