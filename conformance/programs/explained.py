@@ -139,6 +139,12 @@ def unwritten(s: Sight) -> bool:
     return all(a == b or not s.live.wrote[i] for i, (a, b) in enumerate(zip(s.seen, s.meant, strict=True)))
 
 
+def zeroed(s: Sight) -> bool:
+    """A list was refused: of what had been mapped of it, zeros were copied back."""
+    return "changed" in s.text and "map_sg" in s.world.failures and all(
+        a in (0, b) for a, b in zip(s.seen, s.meant, strict=True))
+
+
 def odd_segment(s: Sight) -> bool:
     """A list is at work in which a row begins at an odd address; beside buffers only the byte before such a row."""
     if s.clause == "DMA-22":
@@ -211,6 +217,8 @@ FAULTS = (
               "intel-untrusted"),
     Explained("iommu_dma_ops", "DMA-21 DMA-19 DMA-04 DMA-22", "a bounce buffer is zeroed, or stale, for FROM_DEVICE",
               unwritten, "intel-untrusted"),
+    Explained("iommu_dma_ops", "DMA-22", "drivers/iommu/dma-iommu.c: iommu_dma_map_page: zeroes the bounce buffer for "
+              "FROM_DEVICE, and a list that fails copies that back", zeroed, "intel-untrusted"),
     Explained("vduse_dev_dma_ops", "DMA-21 DMA-19", "drivers/vdpa/vdpa_user/iova_domain.c: vduse_domain_unmap_page: "
               "copies back what another mapping left in the bounce page", unwritten),
     Explained("vduse_dev_dma_ops", "DMA-19 DMA-20", "a bounce buffer without sync", says("after the sync")),
