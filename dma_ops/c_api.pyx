@@ -111,7 +111,7 @@ cdef class CObject:
 
     @property
     def machine(self):
-        return self.kernel.machine
+        return self.kernel.machine if self.kernel is not None else None
 
     cdef int bind(self) except -1:
         """Let the object see this CObject's machine: it may have been loaded for another one since."""

@@ -53,6 +53,7 @@ cdef class Kernel:
     cdef object __weakref__
 
     cdef device *struct_device(self, Device dev) except NULL
+    cdef int made(self) except -1
     cdef int refresh(self) except -1
     cdef int read_devices(self) except -1
     cdef void *address(self, u64 phys) noexcept nogil

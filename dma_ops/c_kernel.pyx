@@ -100,6 +100,11 @@ cdef class Kernel:
                 free((<c_device *>address).ranges)
                 free(<c_device *>address)
 
+    cdef int made(self) except -1:
+        if self.machine is None:
+            raise ValueError("the Kernel was made without __init__")
+        return 0
+
     cdef void *address(self, u64 phys) noexcept nogil:
         """Where the CPU finds a physical address; NULL if that is no RAM."""
         return self.mem.base + phys if phys < self.mem.size else NULL
@@ -162,16 +167,19 @@ cdef class Kernel:
 
     def device_address(self, Device dev not None):
         """The address of the struct device of a Device, for ctypes."""
+        self.made()
         return <u64>self.struct_device(dev)
 
     @property
     def page_offset(self):
         """Where the CPU finds physical byte 0."""
+        self.made()
         return <u64>self.mem.base
 
     @property
     def allocated(self):
         """{physical address: bytes} of what kmalloc gave out and kfree did not take back."""
+        self.made()
         return {address - <u64>self.mem.base: 1 << order for address, order in self.slabs.items()}
 
     def kmalloc(self, u64 size, unsigned int flags):
@@ -179,6 +187,7 @@ cdef class Kernel:
         cdef unsigned int order = SMALLEST
         cdef u64 page, at
         cdef list objects
+        self.made()
         if size > 1 << 30:
             return 0
         while size > <u64>1 << order:
@@ -202,6 +211,7 @@ cdef class Kernel:
         return at
 
     def kfree(self, u64 at):
+        self.made()
         order = self.slabs.pop(at, None)
         if order is None:
             raise KernelBug(f"kernel BUG at mm/slub.c: kfree of {at:#x}, which kmalloc did not give out")
@@ -212,7 +222,9 @@ cdef class Kernel:
 
     def reach_coherent(self, u64 cpu_addr, u64 size):
         """Where in RAM a coherent buffer is; 0 if C code cannot reach all of it there, in one piece."""
-        cdef u64 step = self.machine.page_size
+        cdef u64 step
+        self.made()
+        step = self.machine.page_size
         pages = self.machine.vmap_pages(cpu_addr)
         if pages is None:
             return cpu_addr if cpu_addr < self.mem.size else 0

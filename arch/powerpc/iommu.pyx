@@ -118,7 +118,10 @@ cdef class IommuTable:
     def entries(self):
         """{I/O page number with it_offset: entry} of all entries that are not empty, read from memory."""
         cdef dict live = {}
-        cdef u64 i, entry, first = 0, step = 4096 // self.format.size
+        cdef u64 i, entry, first = 0, step
+        if self.machine is None:
+            raise ValueError("the IommuTable was made without __init__")
+        step = 4096 // self.format.size
         while first < self.it_size:                 # a chunk of memory, which may never have been written
             if self.empty or self.machine.mem.chunk(self.it_base + first * self.format.size, False) != NULL:
                 for i in range(first, min(first + step, self.it_size)):

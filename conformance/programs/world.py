@@ -395,7 +395,7 @@ class World(Oracle):
         if self.record.stale:
             return
         granule = max(self.page, 4096)
-        held = [(address // granule, (address + length - 1) // granule)
+        held = [(address // granule, (address + _whole(live, length) - 1) // granule)
                 for live in self.live.values() for address, length, _ in live.segments]
         for (address, length, _), live in gone:
             for at in {address, address + length - 1}:
