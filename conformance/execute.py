@@ -146,18 +146,18 @@ def run_case(
     if missing:
         return result(case, Verdict.NOT_APPLICABLE, missing)
     worst = (Verdict.NOT_TESTED, "", "")
-    seen = []
+    seen: dict[str, Verdict] = {}
     for name in (only,) if only else rule.checks:
         bench = partial(Bench, subject, f"{seed}:{case.id}:{name}", profile, case.what)
         verdict, detail = guarded(partial(_observe, name, bench), subject)
         if verdict is Verdict.FAIL:
             verdict, detail = _with_knowns(case, subject, verdict, detail, name)
-        seen.append(verdict)
+        seen[name] = verdict
         if not worst[2] or verdict.severity > worst[0].severity:
             worst = verdict, detail, name
     verdict, detail, name = worst
-    assert Tally(seen).headline == verdict
-    if verdict is Verdict.PASS:
+    assert Tally(seen.values()).headline == verdict
+    if verdict is Verdict.PASS and Verdict.NOT_TESTED not in seen.values():     # what was not looked for is not gone
         verdict, detail = _with_knowns(case, subject, verdict, detail)
     return result(case, verdict, detail, name)
 

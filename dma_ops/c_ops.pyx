@@ -74,6 +74,8 @@ cdef class CWalker(Walker):
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
         cdef int ret
+        if self.ops is None:
+            return WALK_NOT_PRESENT
         with gil:
             ret = <int>self.ops.call(<u64>self.ops.hardware, dev, <long>addr, write, <long>phys, <long>run, 0)
         if ret == 0:
