@@ -5,6 +5,7 @@ The map is reserved address space that takes no memory until it is touched. What
 sparse as in PhysMem.
 """
 
+from libc.string cimport memset
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 
 from scatterlist.types cimport phys_addr_t
@@ -36,7 +37,7 @@ cdef class LinearMem(PhysMem):
         self.size = size
         for i in range(of.capacity):
             addr = (of.keys[i] - 1) << CHUNK_SHIFT
-            if of.keys[i] and self.write(addr, of.chunks[i], 1 << CHUNK_SHIFT):
+            if of.keys[i] and self.write(addr, of.chunk(addr, False), 1 << CHUNK_SHIFT):
                 raise MemoryError("no memory for a copy of physical memory")
 
     def __dealloc__(self):
@@ -47,3 +48,8 @@ cdef class LinearMem(PhysMem):
         if addr < self.size:
             return self.base + (addr >> CHUNK_SHIFT << CHUNK_SHIFT)
         return PhysMem.chunk(self, addr, create)
+
+    cdef int fill(self, phys_addr_t addr, u8 value, size_t n) noexcept nogil:
+        cdef size_t linear = min(<size_t>(self.size - addr), n) if addr < self.size else 0
+        memset(self.base + addr, value, linear)
+        return PhysMem.fill(self, addr + linear, value, n - linear)

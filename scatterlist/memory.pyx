@@ -6,7 +6,7 @@ past 2^64: the bytes after the last are those at 0, as on an address bus.
 """
 
 from libc.errno cimport ENOMEM
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 cdef enum:
@@ -31,6 +31,70 @@ cdef inline size_t slot_of(u64 key, size_t capacity) noexcept nogil:
     return <size_t>((key * 0x9E3779B97F4A7C15u) >> 20) & (capacity - 1)
 
 
+#: Chunks that hold one byte throughout, made when first needed and never freed. Memory that was filled with a byte has
+#: them in its index, with bit 0 of the pointer set, until somebody writes there.
+cdef u8 *uniform[256]
+
+
+cdef u8 *uniform_chunk(u8 value) noexcept nogil:
+    cdef u8 *made
+    if uniform[value] == NULL:
+        made = <u8 *>malloc(CHUNK)
+        if made == NULL:
+            return NULL
+        memset(made, value, CHUNK)
+        uniform[value] = made
+    return uniform[value]
+
+
+cdef inline bint is_uniform(const u8 *c) noexcept nogil:
+    return <size_t>c & 1
+
+
+cdef int grow(PhysMem m) noexcept nogil:
+    """Twice the capacity."""
+    cdef size_t capacity = 2 * m.capacity, i, j
+    cdef u64 *keys = <u64 *>calloc(capacity, sizeof(u64))
+    cdef u8 **chunks = <u8 **>calloc(capacity, sizeof(u8 *))
+    if keys == NULL or chunks == NULL:
+        free(keys)
+        free(chunks)
+        return -ENOMEM
+    for j in range(m.capacity):
+        if m.keys[j]:
+            i = slot_of(m.keys[j], capacity)
+            while keys[i]:
+                i = (i + 1) & (capacity - 1)
+            keys[i] = m.keys[j]
+            chunks[i] = m.chunks[j]
+    free(m.keys)
+    free(m.chunks)
+    m.keys = keys
+    m.chunks = chunks
+    m.capacity = capacity
+    return 0
+
+
+cdef u8 **find(PhysMem m, u64 key, bint create) noexcept nogil:
+    """The place of a chunk's pointer, which is NULL in a new one; NULL if there is none (or no memory for it)."""
+    cdef size_t i = slot_of(key, m.capacity)
+    while m.keys[i]:
+        if m.keys[i] == key:
+            return &m.chunks[i]
+        i = (i + 1) & (m.capacity - 1)
+    if not create:
+        return NULL
+    if 2 * (m.used + 1) > m.capacity:
+        if grow(m):
+            return NULL
+        i = slot_of(key, m.capacity)
+        while m.keys[i]:
+            i = (i + 1) & (m.capacity - 1)
+    m.keys[i] = key
+    m.used += 1
+    return &m.chunks[i]
+
+
 cdef class PhysMem:
     def __cinit__(self):
         self.capacity = FIRST_CAPACITY
@@ -43,58 +107,38 @@ cdef class PhysMem:
         cdef size_t i
         if self.chunks != NULL:
             for i in range(self.capacity):
-                free(self.chunks[i])
+                if not is_uniform(self.chunks[i]):
+                    free(self.chunks[i])
         free(self.chunks)
         free(self.keys)
 
     cdef u8 *chunk(self, phys_addr_t addr, bint create) noexcept nogil:
-        """The 4 KiB chunk that holds addr; NULL if absent (or, with create, if there is no memory)."""
+        """The 4 KiB chunk that holds addr; NULL if absent (or, with create, if there is no memory). Only what was got
+        with create may be written."""
         cdef u64 key = (addr >> CHUNK_SHIFT) + 1
-        cdef size_t i, j, capacity
-        cdef u64 *keys
-        cdef u8 **chunks
+        cdef u8 **place
+        cdef u8 *made
         if key == self.last_key:
             return self.last_chunk
-        i = slot_of(key, self.capacity)
-        while self.keys[i]:
-            if self.keys[i] == key:
-                self.last_key = key
-                self.last_chunk = self.chunks[i]
-                return self.chunks[i]
-            i = (i + 1) & (self.capacity - 1)
-        if not create:
+        place = find(self, key, create)
+        if place == NULL:
             return NULL
-        if 2 * (self.used + 1) > self.capacity:
-            capacity = 2 * self.capacity
-            keys = <u64 *>calloc(capacity, sizeof(u64))
-            chunks = <u8 **>calloc(capacity, sizeof(u8 *))
-            if keys == NULL or chunks == NULL:
-                free(keys)
-                free(chunks)
+        if place[0] == NULL:
+            if create:
+                place[0] = <u8 *>calloc(1, CHUNK)
+            if place[0] == NULL:
                 return NULL
-            for j in range(self.capacity):
-                if self.keys[j]:
-                    i = slot_of(self.keys[j], capacity)
-                    while keys[i]:
-                        i = (i + 1) & (capacity - 1)
-                    keys[i] = self.keys[j]
-                    chunks[i] = self.chunks[j]
-            free(self.keys)
-            free(self.chunks)
-            self.keys = keys
-            self.chunks = chunks
-            self.capacity = capacity
-            i = slot_of(key, capacity)
-            while keys[i]:
-                i = (i + 1) & (capacity - 1)
-        self.chunks[i] = <u8 *>calloc(1, CHUNK)
-        if self.chunks[i] == NULL:
-            return NULL
-        self.keys[i] = key
-        self.used += 1
+        elif is_uniform(place[0]):
+            if not create:
+                return place[0] - 1
+            made = <u8 *>malloc(CHUNK)
+            if made == NULL:
+                return NULL
+            memcpy(made, place[0] - 1, CHUNK)
+            place[0] = made
         self.last_key = key
-        self.last_chunk = self.chunks[i]
-        return self.chunks[i]
+        self.last_chunk = place[0]
+        return place[0]
 
     cdef void read(self, phys_addr_t addr, void *buf, size_t n) noexcept nogil:
         cdef u8 *out = <u8 *>buf
@@ -131,60 +175,108 @@ cdef class PhysMem:
         return 0
 
     cdef int fill(self, phys_addr_t addr, u8 value, size_t n) noexcept nogil:
-        """Set n bytes; zeroing what does not exist allocates nothing."""
+        """Set n bytes; what does not exist takes hardly any memory for it, and none for zeros."""
         cdef u8 *c
+        cdef u8 **place
         cdef size_t step
+        if not value and n >> CHUNK_SHIFT > self.capacity and addr + n > addr:
+            return clear(self, addr, n)
         while n:
             step = CHUNK - (addr & CHUNK_MASK)
             if step > n:
                 step = n
-            c = self.chunk(addr, value != 0)
-            if c != NULL:
+            place = NULL
+            if value and step == CHUNK:
+                place = find(self, (addr >> CHUNK_SHIFT) + 1, True)
+            if place != NULL and place[0] == NULL and uniform_chunk(value) != NULL:
+                place[0] = uniform_chunk(value) + 1
+            elif value or self.chunk(addr, False) != NULL:
+                c = self.chunk(addr, True)
+                if c == NULL:
+                    return -ENOMEM
                 memset(c + (addr & CHUNK_MASK), value, step)
-            elif value:
-                return -ENOMEM
             addr += step
             n -= step
         return 0
 
     cdef int copy(self, phys_addr_t dst, phys_addr_t src, size_t n) noexcept nogil:
-        """memcpy within physical memory; copying what does not exist onto what does not exist allocates nothing."""
+        """memcpy within physical memory, forwards: on to what follows the source, it repeats the source. Copying what
+        does not exist onto what does not exist allocates nothing."""
         cdef u8 bounce[512]
+        cdef const u8 *old
+        cdef u8 *c
         cdef size_t step
         cdef int ret
         while n:
-            step = sizeof(bounce) if n > sizeof(bounce) else n
-            if self.chunk(src, False) == NULL and self.chunk(src + step - 1, False) == NULL:
-                ret = self.fill(dst, 0, step)
+            old = self.chunk(src, False)
+            if old != NULL and n >= CHUNK and not (dst | src) & CHUNK_MASK:
+                step = CHUNK
+                c = self.chunk(dst, True)
+                if c == NULL:
+                    return -ENOMEM
+                if c != old:
+                    memcpy(c, old, CHUNK)
             else:
-                self.read(src, bounce, step)
-                ret = self.write(dst, bounce, step)
-            if ret:
-                return ret
+                step = sizeof(bounce) if n > sizeof(bounce) else n
+                if old == NULL and self.chunk(src + step - 1, False) == NULL:
+                    ret = self.fill(dst, 0, step)
+                else:
+                    self.read(src, bounce, step)
+                    ret = self.write(dst, bounce, step)
+                if ret:
+                    return ret
             dst += step
             src += step
             n -= step
         return 0
 
     cdef u64 read64(self, phys_addr_t addr, bint big_endian) noexcept nogil:
+        cdef const u8 *c
         cdef u64 v = 0
-        self.read(addr, &v, 8)
+        if addr & 7:
+            self.read(addr, &v, 8)
+        else:
+            c = self.chunk(addr, False)
+            if c == NULL:
+                return 0
+            memcpy(&v, c + (addr & CHUNK_MASK), 8)
         return swab64(v) if big_endian else v
 
     cdef u32 read32(self, phys_addr_t addr, bint big_endian) noexcept nogil:
+        cdef const u8 *c
         cdef u32 v = 0
-        self.read(addr, &v, 4)
+        if addr & 3:
+            self.read(addr, &v, 4)
+        else:
+            c = self.chunk(addr, False)
+            if c == NULL:
+                return 0
+            memcpy(&v, c + (addr & CHUNK_MASK), 4)
         return swab32(v) if big_endian else v
 
     cdef int write64(self, phys_addr_t addr, u64 value, bint big_endian) noexcept nogil:
+        cdef u8 *c
         if big_endian:
             value = swab64(value)
-        return self.write(addr, &value, 8)
+        if addr & 7:
+            return self.write(addr, &value, 8)
+        c = self.chunk(addr, True)
+        if c == NULL:
+            return -ENOMEM
+        memcpy(c + (addr & CHUNK_MASK), &value, 8)
+        return 0
 
     cdef int write32(self, phys_addr_t addr, u32 value, bint big_endian) noexcept nogil:
+        cdef u8 *c
         if big_endian:
             value = swab32(value)
-        return self.write(addr, &value, 4)
+        if addr & 3:
+            return self.write(addr, &value, 4)
+        c = self.chunk(addr, True)
+        if c == NULL:
+            return -ENOMEM
+        memcpy(c + (addr & CHUNK_MASK), &value, 4)
+        return 0
 
     def peek(self, phys_addr_t addr, size_t n):
         """n bytes at addr, as bytes."""
@@ -199,3 +291,20 @@ cdef class PhysMem:
         """Write the bytes of any buffer at addr. Raises MemoryError, after which part of it may be written."""
         if data.shape[0] and self.write(addr, &data[0], data.shape[0]):
             raise MemoryError(f"no memory for {data.shape[0]} bytes at {addr:#x}")
+
+
+cdef int clear(PhysMem m, phys_addr_t addr, size_t n) noexcept nogil:
+    """fill() with zeros of a range that has more chunks than exist."""
+    cdef size_t i
+    cdef phys_addr_t start, end
+    cdef u8 *c
+    for i in range(m.capacity):
+        start = (m.keys[i] - 1) << CHUNK_SHIFT
+        end = min(start + CHUNK_MASK, addr + n - 1)
+        start = max(start, addr)
+        if m.keys[i] and m.chunks[i] != NULL and start <= end:
+            c = PhysMem.chunk(m, start, True)
+            if c == NULL:
+                return -ENOMEM
+            memset(c + (start & CHUNK_MASK), 0, end - start + 1)
+    return 0

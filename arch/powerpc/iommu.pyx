@@ -57,7 +57,7 @@ cdef class IommuTable:
     def __init__(self, Machine machine not None, *, u64 size, u64 window=0, unsigned int page_shift=12,
                  u64 blocksize=16, str format="tce", u64 ioid=0, reserved=(0, 0), bint dummy_page=False,
                  bint reserve_last=False, bint pad_page=False, bint novmerge=False):
-        cdef u64 i
+        cdef u64 i, step
         cdef unsigned int n
         if self.it_map != NULL:
             raise TypeError("an IommuTable is initialised once")
@@ -81,8 +81,10 @@ cdef class IommuTable:
             raise MemoryError("no memory for the table of the window")
         if dummy_page:
             self.empty = self.entry_of(machine.alloc_ram(0), DMA_BIDIRECTIONAL, 0)
-            for i in range(self.it_size):
+            step = min(self.it_size, 4096 // self.format.size)
+            for i in range(step):
                 self.put_entry(i, self.empty)
+            machine.mem.copy(self.it_base + 4096, self.it_base, (self.it_size - step) * self.format.size)
         if self.it_offset == 0:
             bitmap_set(self.it_map, 0, 1)       # drivers that take bus address 0 for an error
         if reserve_last:

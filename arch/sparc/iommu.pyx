@@ -89,7 +89,7 @@ cdef class Sun4uDmaOps(SparcIommuOps):
 
     def __cinit__(self, Machine machine not None, *, u64 base=0xc0000000, u64 entries=128 * 1024,
                   u64 dma_addr_mask=0xffffffff, bint streaming=True, bint contexts=False, dummy_page=None):
-        cdef u64 i
+        cdef u64 i, first
         if machine.page_shift != IO_PAGE_SHIFT or not machine.big_endian:
             raise ValueError(f"machine {machine.name}: sun4u needs a big-endian machine of 8 KiB pages")
         if base & IO_PAGE_OFFSET or entries < 4 or base + (entries << IO_PAGE_SHIFT) > 1 << 32:
@@ -112,8 +112,10 @@ cdef class Sun4uDmaOps(SparcIommuOps):
         self.chip.entries = entries
         self.chip.tsb = machine.alloc_table(entries * 8, IO_PAGE_SIZE)
         self.walker = self.chip
-        for i in range(entries):
+        first = min(entries, 4096 // 8)
+        for i in range(first):
             machine.mem.write64(self.chip.tsb + i * 8, self.dummy_page, True)
+        machine.mem.copy(self.chip.tsb + 4096, self.chip.tsb, (entries - first) * 8)
 
     def __dealloc__(self):
         bitmap_free(self.tbl.map)
@@ -125,8 +127,13 @@ cdef class Sun4uDmaOps(SparcIommuOps):
 
     def table(self):
         """{index: IOPTE} of every entry that was ever written."""
-        cdef u64 i
-        return {i: self.iopte(i) for i in range(self.tbl.entries) if self.iopte(i) != self.dummy_page}
+        cdef u64 i, entry
+        cdef dict live = {}
+        for i in range(self.tbl.entries):
+            entry = self.iopte(i)
+            if entry != self.dummy_page:
+                live[i] = entry
+        return live
 
     @property
     def flushes(self):

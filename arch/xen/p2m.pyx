@@ -7,9 +7,25 @@ but for pages of other domains that the guest has mapped, which Linux finds in o
 4 KiB. Memory itself lies at guest addresses here (Machine.mem): exchanging a frame changes only who is called what.
 """
 
+from scatterlist.memory cimport PhysMem
+
 cdef u64 NONE = ~<u64>0                         # INVALID_P2M_ENTRY
 
 GUESTS = {"pv": XEN_PV, "hvm": XEN_HVM, "arm": XEN_ARM}
+
+
+cdef void write_run(PhysMem mem, phys_addr_t table, u64 first, u64 n) noexcept nogil:
+    """n entries that count up."""
+    cdef u64 entries[64]
+    cdef u64 i, step
+    while n:
+        step = min(n, <u64>64)
+        for i in range(step):
+            entries[i] = first + i
+        mem.write(table, entries, step * 8)
+        table += step * 8
+        first += step
+        n -= step
 
 
 cdef class P2m:
@@ -45,10 +61,8 @@ cdef class P2m:
             raise ValueError(f"frames {pfn:#x} and {mfn:#x} (+{n:#x}) are not in the tables")
         for i in range(n):
             self.forget(pfn + i)
-        for i in range(n):
-            self.machine.mem.write64(self.p2m + (pfn + i) * 8, mfn + i, False)
-        for i in range(n):
-            self.machine.mem.write64(self.m2p + (mfn + i) * 8, pfn + i, False)
+        write_run(self.machine.mem, self.p2m + pfn * 8, mfn, n)
+        write_run(self.machine.mem, self.m2p + mfn * 8, pfn, n)
 
     def load(self, u64 pfn, const u64[::1] mfns not None):
         """The same, one machine frame after the other (array.array("Q"))."""
