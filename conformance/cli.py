@@ -18,27 +18,20 @@ from rich.table import Table
 from arch import BackendRecord
 
 from . import report as reports
-from .audit.cli import audit_command
-from .c.cli import cflags_command
-from .c.scaffold import new_backend_command
 from .c_drivers.cli import driver_options, explain_driver, run_driver
-from .campaign.cli import campaign_command
-from .completion import backend_ids, case_ids, completion_command, rule_ids
+from .completion import backend_ids, case_ids, rule_ids
 from .detection import beside
 from .execute import Result, without_running
 from .faults import script
-from .oracle.cli import oracle_command
+from .isolation import TIME_LIMIT
 from .outcomes.badge import badge
-from .outcomes.cli import diff_command, merge_command, waived, waivers_option
+from .outcomes.cli import waived, waivers_option
 from .outcomes.junit import junit
 from .outcomes.ktap import ktap
 from .outcomes.waivers import Waiver
-from .plugin import TIME_LIMIT
-from .recorded.cli import judge_command
 from .results import Report, header, project_version, read
 from .rules import Rule, load_rules
 from .runner import RunError, run
-from .saboteurs.cli import selftest_command
 from .selection import (
     APIS,
     ROUTES,
@@ -54,8 +47,6 @@ from .selection import (
     suggest,
 )
 from .terminal import Group, console
-from .topology.cli import topology_command
-from .trace.cli import trace_command
 from .verdict import Tally
 
 if TYPE_CHECKING:
@@ -68,18 +59,6 @@ if TYPE_CHECKING:
 @click.version_option(project_version(), prog_name="dma-conformance")
 def main() -> None:
     """Linux's DMA mapping and PCI P2PDMA, every backend, on this machine."""
-
-
-main.add_command(topology_command)
-main.add_command(audit_command)
-main.add_command(merge_command)
-main.add_command(diff_command)
-main.add_command(trace_command)
-main.add_command(cflags_command)
-main.add_command(new_backend_command)
-main.add_command(oracle_command)
-main.add_command(completion_command)
-main.add_command(campaign_command)
 
 
 #: Formats for other programs.
@@ -150,10 +129,6 @@ def _run(
     if out is not None:
         console().print(f"results: {out / 'results.jsonl'}", soft_wrap=True)
     sys.exit(0 if reports.is_good(report) else 1)
-
-
-main.add_command(selftest_command)
-main.add_command(judge_command)
 
 
 @main.command("report")
@@ -313,7 +288,7 @@ def routes_of(selection: Selection) -> Report:
     from .execute import run_named
     from .isolation import foreign, run_isolated
 
-    names = {record.id: name for name, record in selection.records()}
+    names = selection.names()
     plan = [case for case in selection.cases() if case.route]
     results = []
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Runs the cases of a backend that is not ours in a process of their own, so that whatever it does costs one case.
+"""Runs cases in a process of their own, so that whatever a backend does costs one case.
 
 The child is started once and serves case after case. If it dies, the case is crashed and the next one gets a new
 child; if it does not answer in time, it is killed, though it may sit in C and hold the interpreter's lock. Its memory
-is limited. So the verdicts are the same in this process (-n 0) as on any number of workers.
+is limited. A backend that is not ours shares no child with another one. So the verdicts are the same with -n 0, where
+only such backends have a child, as on any number of workers.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -27,6 +30,7 @@ from .execute import Result, result, run_named
 from .selection import Case
 from .verdict import Verdict
 
+TIME_LIMIT = 60                         # seconds for one case
 MEMORY_LIMIT = 4 << 30                  # bytes of address space
 START_LIMIT = 120                       # seconds until the child is there
 Profile = Literal["quick", "full"]
@@ -60,19 +64,23 @@ class Child:
         os.close(theirs)
         self._answers = answers
         self._unread = b""
-        self._read(START_LIMIT)
+        self.answer(START_LIMIT)
 
-    def ask(self, question: dict[str, Any], time_limit: float) -> dict[str, Any]:
-        """The answer to a question. Raises Lost; the child is dead then."""
+    def tell(self, question: dict[str, Any]) -> None:
+        """Ask a question; one about n cases has n answers. Raises Lost, as answer() does; the child is dead then."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(question).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._died() from None
-        return self._read(time_limit)
 
-    def _read(self, time_limit: float) -> dict[str, Any]:
+    def ask(self, question: dict[str, Any], time_limit: float) -> dict[str, Any]:
+        """tell(), and the answer."""
+        self.tell(question)
+        return self.answer(time_limit)
+
+    def answer(self, time_limit: float) -> dict[str, Any]:
         end = time.monotonic() + time_limit
         with selectors.DefaultSelector() as selector:
             selector.register(self._answers, selectors.EVENT_READ)
@@ -105,12 +113,15 @@ class Child:
             return Lost(Verdict.CRASHED, f"the process died of {signal.Signals(-status).name}")
         return Lost(Verdict.CRASHED, f"the process ended with status {status}")
 
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
     def close(self) -> None:
         """Kill it and what it started; a second time does nothing."""
         if self._answers < 0:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self.kill()
         self._process.wait()
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -119,48 +130,78 @@ class Child:
         self._answers = -1
 
 
-_running: list[Child] = []              # at most one
+class Server:
+    """Answers for cases through a child, which is replaced when it dies."""
+
+    def __init__(self) -> None:
+        self.child: Child | None = None
+        self._name = ""                         # of the foreign backend that the child has served
+        self._over = False
+
+    def answers(
+        self, cases: Sequence[Case], name: str, seed: int, profile: Profile, time_limit: float, **more: Any
+    ) -> Iterator[tuple[Result, dict[str, Any]]]:
+        """run_named() of each, and what else the child tells of it. The cases' ids must fit into a pipe."""
+        if self._name not in ("", name):
+            self.close()
+        self._name = name if foreign(name) else ""
+        left = deque(cases)
+        while left and not self._over:
+            try:
+                if self.child is None:
+                    self.child = Child()
+                self.child.tell({"cases": [case.id for case in left], "name": name, "seed": seed, "profile": profile,
+                                 **more})
+                while left and self.child is not None:
+                    answer = self.child.answer(time_limit)
+                    outcome = Result.from_json(answer["result"])
+                    if outcome.case != left[0].id:
+                        raise Lost(Verdict.CRASHED, "the process answered for another case")
+                    left.popleft()
+                    if answer.get("full"):
+                        self.close()
+                    yield outcome, answer
+            except Lost as lost:
+                self.close()
+                yield result(left.popleft(), lost.verdict, str(lost)), {}
+            except (TypeError, ValueError, KeyError) as error:
+                self.close()
+                said = f"the process answered with what is no result: {error!r}"
+                yield result(left.popleft(), Verdict.CRASHED, said), {}
+
+    def stop(self) -> None:
+        """From another thread: end what goes on, and begin nothing more."""
+        self._over = True
+        child = self.child
+        if child is not None:
+            child.kill()
+
+    def close(self) -> None:
+        if self.child is not None:
+            self.child.close()
+        self.child = None
+
+
+_server = Server()                      # of this process
 
 
 @atexit.register
 def close() -> None:
     """End the child of this process, if there is one."""
-    while _running:
-        _running.pop().close()
+    _server.close()
 
 
 def run_isolated(case: Case, name: str, seed: int, profile: Profile, time_limit: float) -> Result:
     """run_named() in the child."""
-    question = {"case": case.id, "name": name, "seed": seed, "profile": profile}
-    return _asked(case, question, time_limit)[0]
+    return next(iter(_server.answers([case], name, seed, profile, time_limit)))[0]
 
 
 def run_traced(
     case: Case, name: str, seed: int, profile: Profile, only: str, time_limit: float
 ) -> tuple[Result, list[dict[str, Any]]]:
     """run_named() and the timeline; there is none of a case that kills the child."""
-    question = {"case": case.id, "name": name, "seed": seed, "profile": profile, "only": only, "trace": True}
-    return _asked(case, question, time_limit)
-
-
-def _asked(case: Case, question: dict[str, Any], time_limit: float) -> tuple[Result, list[dict[str, Any]]]:
-    try:
-        if not _running:
-            _running.append(Child())
-        answer = _running[0].ask(question, time_limit)
-        outcome, rows = Result.from_json(answer["result"]), answer.get("timeline", [])
-    except Lost as lost:
-        close()
-        return result(case, lost.verdict, str(lost)), []
-    except (TypeError, ValueError, KeyError) as error:
-        close()
-        return result(case, Verdict.CRASHED, f"the process answered with what is no result: {error!r}"), []
-    if answer.get("full"):
-        close()
-    if outcome.case != case.id:
-        close()
-        return result(case, Verdict.CRASHED, "the process answered for another case"), []
-    return outcome, rows
+    outcome, answer = next(iter(_server.answers([case], name, seed, profile, time_limit, only=only, trace=True)))
+    return outcome, answer.get("timeline", [])
 
 
 # -- the child ---------------------------------------------------------------------------------------------------
@@ -193,17 +234,23 @@ def _serve(fd: int) -> None:
         answers.flush()
         for line in sys.stdin:
             question = json.loads(line)
-            case = Case.parse(question["case"])
             if question["name"].startswith("c:"):
                 _allow_maps()
-            rows: list[dict[str, Any]] = []
-            try:
-                with recording(rows) if question.pop("trace", False) else contextlib.nullcontext():
-                    outcome = run_named(**{**question, "case": case})
-            except Exception as error:
-                outcome = result(case, Verdict.BROKEN, f"{type(error).__name__}: {error}")
-            answers.write(json.dumps({"result": outcome.as_json(), "timeline": rows, "full": _full()}) + "\n")
-            answers.flush()
+            trace = question.pop("trace", False)
+            for name in question.pop("cases"):
+                case = Case.parse(name)
+                rows: list[dict[str, Any]] = []
+                start = time.perf_counter()
+                try:
+                    with recording(rows) if trace else contextlib.nullcontext():
+                        outcome = run_named(case, **question)
+                except Exception as error:
+                    outcome = result(case, Verdict.BROKEN, f"{type(error).__name__}: {error}")
+                answer = {"result": outcome.as_json(), "seconds": time.perf_counter() - start, "full": _full()}
+                answers.write(json.dumps({**answer, "timeline": rows} if trace else answer) + "\n")
+                answers.flush()
+                if answer["full"]:
+                    return
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ import pytest
 
 from . import isolation
 from .execute import Result, result, run_named, without_running
-from .results import Writer, header
+from .isolation import TIME_LIMIT
+from .output import Output
 from .selection import APIS, Case, Selection, SelectionError, apis_of, in_shard, parse_shard
 from .verdict import Verdict
 
 RULES = Path(__file__).resolve().parent / "rules"
-TIME_LIMIT = 60                         # seconds for one case
 KEY = "dma_conformance"
 
 
@@ -119,7 +119,7 @@ class Suite:
         self.selection = selection_of(config)
         self.plan = plan_of(config)
         self.cases = [case for case in self.plan if in_shard(case.id, self.selection.shard)]
-        self.names = {record.id: name for name, record in self.selection.records()}
+        self.names = self.selection.names()
         self.time_limit: int = config.getoption("dma_time_limit")
         self.is_worker = hasattr(config, "workerinput")
         self.by_file: dict[str, list[Case]] = {}
@@ -132,29 +132,19 @@ class Suite:
         worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
         self.folder = Path(config.workerinput["dma_folder"] if hasattr(config, "workerinput") else tempfile.mkdtemp())
         self.hang_file: TextIO = (self.folder / f"{worker}.hang").open("w")
-        self.writer: Writer | None = None
-        self.stream: TextIO | None = None
-        self.timings: dict[str, float] = {}
+        self.output: Output | None = None
         self.by_id = {case.id: case for case in self.cases}
         self.out = Path(config.getoption("dma_out")) if config.getoption("dma_out") else None
-        self.listener: Any = None
 
     def start(self) -> None:
-        """In the controller: open the file, and write what needs no run."""
-        if self.out is not None:
-            self.out.mkdir(parents=True, exist_ok=True)
-            self.stream = (self.out / "results.jsonl").open("w", encoding="utf-8")
-        self.writer = Writer(self.stream, header(self.selection, self.plan), [case.id for case in self.cases])
-        for case in self.cases:
-            known = without_running(case)
-            if known is not None:
-                self.writer.add(known)
+        """In the controller."""
+        self.output = Output(self.out, self.selection, self.plan)
 
     def took(self, report: pytest.TestReport) -> None:
-        assert self.writer is not None
+        assert self.output is not None
         name = report.nodeid.rpartition("::")[2]
         case = self.by_id.get(name)
-        if case is None or name in self.writer.results:
+        if case is None:
             return
         row = dict(report.user_properties).get(KEY)
         if isinstance(row, str):
@@ -163,10 +153,7 @@ class Suite:
             outcome = self._lost(case, report)
         else:
             return
-        self.timings[name] = round(report.duration, 6)
-        self.writer.add(outcome)
-        if self.listener is not None:
-            self.listener(outcome)
+        self.output.add(outcome, report.duration)
 
     def _lost(self, case: Case, report: pytest.TestReport) -> Result:
         """The result of a case whose worker did not live to tell it."""
@@ -180,11 +167,8 @@ class Suite:
 
     def finish(self) -> None:
         isolation.close()
-        if self.writer is not None:
-            self.writer.close()
-        if self.stream is not None and self.out is not None:
-            self.stream.close()
-            (self.out / "timings.json").write_text(json.dumps(dict(sorted(self.timings.items())), indent=0) + "\n")
+        if self.output is not None:
+            self.output.close()
         self.hang_file.close()
         if not self.is_worker:
             for path in self.folder.iterdir():
@@ -207,10 +191,6 @@ class Recorder:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         node.workerinput["dma_folder"] = str(self.suite.folder)
-
-
-def suite_of(config: pytest.Config) -> Suite:
-    return config.stash[_SUITE]
 
 
 def pytest_configure(config: pytest.Config) -> None:

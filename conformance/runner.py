@@ -1,55 +1,37 @@
 # SPDX-License-Identifier: MIT
-"""Starts pytest on the rule files, on as many workers as wanted, and gathers what comes back."""
+"""Runs a selection on as many processes as wanted, and gathers what comes back.
+
+A worker is a thread with a child process (isolation.py), which it gives the cases of one machine at a time and which
+answers case by case. A child that dies or hangs costs the case it was at; a new one goes on with the next. So the
+results are those of a run in one process, byte by byte.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import io
-import sys
+import faulthandler
+import os
+import queue
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
-import pytest
-
-from .execute import Result
-from .plugin import RULES, TIME_LIMIT, suite_of
+from . import isolation
+from .execute import Result, run_named
+from .isolation import TIME_LIMIT, Server
+from .output import Output
 from .results import Report, read
-from .selection import Selection
+from .selection import Case, Selection, SelectionError
+
+CHUNK = 256                             # cases at most: their ids fit into a pipe
+Heard = Callable[[Result, float], None]
 
 
 class RunError(RuntimeError):
-    """The run itself failed, not a backend; the message ends with what pytest said."""
-
-
-@dataclass(slots=True)
-class _Listener:
-    """Hangs the caller's function into the suite that pytest configures."""
-
-    heard: Callable[[Result], None] | None
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_configure(self, config: pytest.Config) -> None:
-        suite_of(config).listener = self.heard
-
-
-def arguments(selection: Selection, out: Path, workers: str, time_limit: int = TIME_LIMIT) -> list[str]:
-    """pytest's command line for a selection. workers: "auto", or a number; 0 runs everything in this process."""
-    words = [
-        *("-c", str(RULES.parent / "pytest.ini"), "--noconftest", "-p", "conformance.plugin", "-p", "no:cacheprovider"),
-        *("--assert", "plain"),                 # the package has a pytest plugin, so all of it would be rewritten
-        *("--dma-out", str(out), "--dma-seed", str(selection.seed), "--dma-profile", selection.profile),
-        *("--dma-shard", f"{selection.shard[0]}/{selection.shard[1]}", "--dma-time-limit", str(time_limit)),
-        *("--dma-api", selection.apis[0] if len(selection.apis) == 1 else "all"),
-    ]
-    for name in selection.backends:
-        words += ["--dma-backend", name]
-    for name in selection.rules:
-        words += ["--dma-rule", name]
-    if workers != "0":
-        words += ["-n", workers, "--max-worker-restart", "1000000"]
-    return [*words, "-q", "--no-header", "--tb=line", str(RULES)]
+    """The run itself failed, not a backend."""
 
 
 def run(
@@ -62,17 +44,91 @@ def run(
 ) -> Report:
     """Run the selection; the report, which is also in out if that is given. listener gets each result as it comes.
 
-    Raises SelectionError for a selection that names nothing, RunError if the report cannot be completed.
+    workers: "auto", or a number; with 0, only backends that are not ours get a process. Raises SelectionError for a
+    selection that names nothing, RunError if the report cannot be completed.
     """
+    count = len(os.sched_getaffinity(0)) if workers == "auto" else int(workers)
     with contextlib.ExitStack() as stack:
         folder = out if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        said = io.StringIO()
-        selection.cases()                           # raises SelectionError here, where it can be told
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            status = pytest.main(arguments(selection, folder, workers, time_limit), plugins=[_Listener(listener)])
-        if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
-            raise RunError(f"pytest ended with status {int(status)}: {said.getvalue().strip()[-2000:]}")
-        report = read(folder)
-        if report.truncated and status != pytest.ExitCode.OK:
-            print(said.getvalue()[-4000:], file=sys.stderr)
-        return report
+        plan = selection.plan()
+        if not selection.cases():
+            raise SelectionError("no case is selected")
+        output = Output(folder, selection, plan, listener)
+        left = set(output.writer.missing)
+        cases = [case for case in plan if case.id in left]
+        try:
+            if count:
+                _on_workers(selection, cases, count, time_limit, output.add)
+            else:
+                _here(selection, cases, time_limit, output.add)
+        finally:
+            output.close()
+        return read(folder)
+
+
+def _here(selection: Selection, cases: Sequence[Case], time_limit: int, heard: Heard) -> None:
+    names, seed, profile = selection.names(), selection.seed, selection.profile
+    for case in cases:
+        start, name = time.perf_counter(), names[case.backend]
+        if isolation.foreign(name):
+            outcome = isolation.run_isolated(case, name, seed, profile, time_limit)
+        else:
+            faulthandler.dump_traceback_later(time_limit, exit=True)
+            try:
+                outcome = run_named(case, name, seed, profile)
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+        heard(outcome, time.perf_counter() - start)
+    isolation.close()
+
+
+def chunks(cases: Sequence[Case], workers: int) -> Iterator[list[Case]]:
+    """What is given out at once: a machine's cases, about which a process finds out some things once; fewer where
+    else a worker would have none."""
+    most = min(max(len(cases) // (4 * workers), 1), CHUNK)
+    for _, group in groupby(cases, key=lambda case: (case.backend, case.machine)):
+        whole = list(group)
+        yield from (whole[i : i + most] for i in range(0, len(whole), most))
+
+
+def _on_workers(selection: Selection, cases: Sequence[Case], count: int, time_limit: int, heard: Heard) -> None:
+    names, seed, profile = selection.names(), selection.seed, selection.profile
+    todo: queue.SimpleQueue[list[Case]] = queue.SimpleQueue()
+    for chunk in chunks(cases, count):
+        todo.put(chunk)
+    servers = [Server() for _ in range(min(count, todo.qsize()))]
+    said: queue.SimpleQueue[tuple[Result, float] | Exception | None] = queue.SimpleQueue()
+
+    def work(server: Server) -> None:
+        try:
+            while True:
+                chunk = todo.get_nowait()
+                name = names[chunk[0].backend]
+                for outcome, answer in server.answers(chunk, name, seed, profile, time_limit):
+                    said.put((outcome, answer.get("seconds", 0.0)))
+        except queue.Empty:
+            pass
+        except Exception as error:
+            said.put(error)
+        finally:
+            server.close()
+            said.put(None)
+
+    threads = [threading.Thread(target=work, args=(server,), daemon=True) for server in servers]
+    for thread in threads:
+        thread.start()
+    try:
+        busy = len(threads)
+        while busy:
+            got = said.get()
+            if got is None:
+                busy -= 1
+            elif isinstance(got, Exception):
+                raise RunError(f"the run ended with {type(got).__name__}: {got}") from got
+            else:
+                heard(*got)
+    finally:
+        for server in servers:
+            server.stop()
+        for thread in threads:
+            thread.join()

@@ -164,6 +164,10 @@ class Selection:
                 chosen[record.id] = (one, record)
         return [chosen[key] for key in sorted(chosen)]
 
+    def names(self) -> dict[str, str]:
+        """By a backend's id, the name it was asked for by. Raises SelectionError."""
+        return {record.id: name for name, record in self.records()}
+
     def chosen_rules(self) -> list[Rule]:
         """In the order of the rule files. Raises SelectionError."""
         rules = load_rules()
@@ -191,7 +195,11 @@ class Selection:
 
     def cases(self) -> list[Case]:
         """All cases of this shard, in the order of the results: by backend, machine, then rule and route."""
-        return [case for case in self._all() if in_shard(case.id, self.shard)]
+        return [case for case in self.plan() if in_shard(case.id, self.shard)]
+
+    def plan(self) -> list[Case]:
+        """The cases of all shards, in that order."""
+        return list(self._all())
 
     def _all(self) -> Iterator[Case]:
         rules = self.chosen_rules()

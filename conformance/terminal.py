@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Any
 
 import click
@@ -18,6 +19,22 @@ SECTIONS = {
     "Run": ("run", "report", "explain", "merge", "diff", "candidates", "selftest"),
     "Real kernels and machines": ("topology", "trace", "replay", "judge", "oracle", "audit"),
     "Look up": ("backends", "rules", "cflags", "completion"),
+}
+
+#: Commands in modules of their own, which are imported when they are asked for.
+ELSEWHERE = {
+    "audit": "audit.cli:audit_command",
+    "campaign": "campaign.cli:campaign_command",
+    "cflags": "c.cli:cflags_command",
+    "completion": "completion:completion_command",
+    "diff": "outcomes.cli:diff_command",
+    "judge": "recorded.cli:judge_command",
+    "merge": "outcomes.cli:merge_command",
+    "new-backend": "c.scaffold:new_backend_command",
+    "oracle": "oracle.cli:oracle_command",
+    "selftest": "saboteurs.cli:selftest_command",
+    "topology": "topology.cli:topology_command",
+    "trace": "trace.cli:trace_command",
 }
 
 #: (what it is for, the command): the end of each command's help. A test runs those that need nothing of the user's.
@@ -98,11 +115,21 @@ class Group(click.Group):
             cmd.epilog = epilogue(name or cmd.name or "")
         super().add_command(cmd, name)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*self.commands, *ELSEWHERE})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.commands and cmd_name in ELSEWHERE:
+            module, _, attribute = ELSEWHERE[cmd_name].partition(":")
+            self.add_command(getattr(import_module(f".{module}", __package__), attribute), cmd_name)
+        return super().get_command(ctx, cmd_name)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         listed = {name for names in SECTIONS.values() for name in names}
         others = tuple(name for name in self.list_commands(ctx) if name not in listed)
         for title, names in {**SECTIONS, "More": others}.items():
-            rows = [(name, self.commands[name].get_short_help_str(200)) for name in names if name in self.commands]
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            rows = [(name, command.get_short_help_str(200)) for name, command in commands if command is not None]
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)

@@ -70,7 +70,7 @@ def test_a_child_serves_many_cases_and_a_dead_one_is_replaced(monkeypatch):
 def test_a_child_that_lost_its_memory_is_replaced():
     isolation.close()
     assert ask("DMA-41", "EATS").verdict is Verdict.FAIL
-    assert not isolation._running
+    assert isolation._server.child is None
     assert ask("DMA-07", "EATS").verdict is Verdict.PASS
     isolation.close()
 
@@ -79,7 +79,7 @@ def test_a_child_that_is_killed_is_gone():
     isolation.close()
     started = time.monotonic()
     assert ask("DMA-07", "LOOPS").verdict is Verdict.PASS
-    child = isolation._running[0]._process
+    child = isolation._server.child._process
     assert ask("DMA-41", "LOOPS", limit=1).verdict is Verdict.TIMEOUT
     assert child.returncode == -9 and time.monotonic() - started < 60
 

@@ -21,6 +21,8 @@ from conformance.cli import main
 from conformance.completion import VARIABLE, WHERE
 from conformance.terminal import EXAMPLES, SECTIONS
 
+CONTEXT = click.Context(main)
+COMMANDS = main.list_commands(CONTEXT)
 ROOT = Path(__file__).resolve().parents[2]
 GPUS = """\
 00:00.0 Host bridge [0600]: Intel [8086:4c43]
@@ -38,20 +40,20 @@ def call(*words):
 # -- help ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(main.commands))
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_says_what_for_and_how(name):
     text = call(name, "--help").output
     assert name in EXAMPLES, "a command without examples"
     assert "\n  Examples:\n" in text
     for told, command in EXAMPLES[name]:
         assert f"    # {told}\n" in text and command in text        # neither is wrapped
-    for param in main.commands[name].params:
+    for param in main.get_command(CONTEXT, name).params:
         assert isinstance(param, click.Argument) or param.help or param.type.name == "choice" or param.name == "seed"
 
 
 def test_help_lists_every_command_once():
     listed = [name for names in SECTIONS.values() for name in names]
-    assert sorted(listed) == sorted(main.commands)
+    assert sorted(listed) == COMMANDS
     assert "…" not in call("--help").output and "..." not in call("--help").output.partition("Run:")[2]
 
 
