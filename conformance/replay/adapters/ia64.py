@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import struct
 
 from arch.ia64 import SbaOps, machine
 from dma_ops import Device
@@ -27,5 +28,5 @@ class Ia64Session(Session):
     def table(self) -> dict[str, str]:
         """Every entry that is not zero."""
         memory = self.machine.mem.peek(self.ops.pdir, 8 * self.ops.entries)
-        entries = (int.from_bytes(memory[i:i + 8], "little") for i in range(0, len(memory), 8))
+        entries = struct.unpack(f"<{self.ops.entries}Q", memory)
         return {str(i): f"{entry:016x}" for i, entry in enumerate(entries) if entry}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import struct
 
 from arch.parisc import CcioOps, SbaOps, machine
 from dma_ops import Device
@@ -39,10 +40,10 @@ class PariscSession(Session):
         dot = "." if self.run.backend == "ccio_ops" else ""
         found = {}
         memory = self.machine.mem.peek(self.ops.pdir, 8 * self.ops.entries)
-        for i in range(self.ops.entries):
-            entry = memory[8 * i:8 * i + 8]
-            if any(entry):
-                found[str(i)] = entry[:4].hex() + dot + entry[4:].hex()
+        for i, value in enumerate(struct.unpack(f">{self.ops.entries}Q", memory)):
+            if value:
+                entry = f"{value:016x}"
+                found[str(i)] = entry[:8] + dot + entry[8:]
         return found
 
     def op_noioc(self, words: list[str]) -> None:
