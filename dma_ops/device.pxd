@@ -4,6 +4,7 @@
 from scatterlist.core cimport scatterlist, sg_table
 from scatterlist.types cimport dma_addr_t, page_t, phys_addr_t, u32, u64
 
+from .iotlb cimport Iotlb
 from .machine cimport Machine
 
 cdef enum:
@@ -69,8 +70,12 @@ cdef struct bus_dma_region:     # one row of dev->dma_range_map
 
 cdef class Walker:
     """The hardware: decodes the translation table in memory, and nothing else."""
+    cdef readonly Iotlb iotlb                   # what it remembers of the table, or None: it looks each time
+
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys,
                        u64 *run) except -9999 nogil
+    cdef int reach(self, Device dev, dma_addr_t addr, u64 want, bint write, phys_addr_t *phys,
+                   u64 *run) except -9999 nogil
 
 cdef class IoTlbMemBase:
     """struct io_tlb_mem, whose fields dma_ops.swiotlb declares."""

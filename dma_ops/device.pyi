@@ -3,6 +3,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from .debug import DmaDebug
+from .iotlb import Iotlb
 from .machine import Machine
 from .pci import PciDev
 
@@ -13,7 +14,9 @@ class _CoherentPool(Protocol):
     def free(self, cpu_addr: int, size: int, /) -> bool: ...
 
 class Walker:
+    iotlb: Iotlb | None
     def lookup(self, dev: Device, addr: int, write: bool = False) -> tuple[int, int]: ...
+    def prefetch(self, dev: Device, addr: int, size: int = 1, write: bool = False) -> tuple[int, int]: ...
 
 class IoTlbMemBase: ...
 

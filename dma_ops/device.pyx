@@ -33,14 +33,57 @@ cdef class Walker:
         """WALK_OK with the physical address of addr and how many bytes from it on follow one another, or WALK_*."""
         return WALK_NOT_PRESENT
 
+    cdef int reach(self, Device dev, dma_addr_t addr, u64 want, bint write, phys_addr_t *phys,
+                   u64 *run) except -9999 nogil:
+        """translate() as an access of want bytes does it: by what the hardware remembers, which then grows."""
+        cdef phys_addr_t at = 0
+        cdef u64 done = 0, n = 0
+        cdef int ret
+        if self.iotlb is None:
+            return self.translate(dev, addr, write, phys, run)
+        while done < want:
+            if not self.iotlb.find(addr + done, write, &at, &n):
+                ret = self.translate(dev, addr + done, write, &at, &n)
+                if ret:
+                    if done:
+                        break
+                    return ret
+                n = n or 1                      # the last byte of the address space
+                self.iotlb.fill(addr + done, at, n, want - done, write)
+            if done == 0:
+                phys[0] = at
+            elif at != phys[0] + done:
+                break
+            done = done + n if n < want - done else want
+        run[0] = done
+        return WALK_OK
+
     def lookup(self, Device dev not None, u64 addr, bint write=False):
-        """(physical address, length of the run) of a bus address. Raises DmaFault."""
+        """(physical address, length of the run) of a bus address by the table as it is now, whatever the hardware
+        remembers. Raises DmaFault."""
         cdef phys_addr_t phys = 0
         cdef u64 run = 0
         cdef int ret
         if dev.machine is None or dev.machine.nr_ram == 0:
             raise ValueError("the device was made without __init__, so it is on no machine")
         ret = self.translate(dev, addr, write, &phys, &run)
+        if ret:
+            raise DmaFault(addr, _REASONS[ret], write)
+        return phys, run
+
+    def prefetch(self, Device dev not None, u64 addr, u64 size=1, bint write=False):
+        """Let the device translate ahead (an ATS request, a prefetch hint): what it is told, it remembers.
+
+        (physical address, length of the run). Raises DmaFault.
+        """
+        cdef phys_addr_t phys = 0
+        cdef u64 run = 0
+        cdef int ret
+        if dev.machine is None or dev.machine.nr_ram == 0:
+            raise ValueError("the device was made without __init__, so it is on no machine")
+        if size == 0:
+            raise ValueError("a prefetch of no bytes")
+        ret = self.reach(dev, addr, size, write, &phys, &run)
         if ret:
             raise DmaFault(addr, _REASONS[ret], write)
         return phys, run
@@ -155,8 +198,8 @@ cdef class Device:
 
     # -- what the device itself does ---------------------------------------------------------------------------
 
-    def _reach(self, u64 addr, bint write):
-        """Where an access of the device at a bus address ends: (physical address, length of the run)."""
+    def _reach(self, u64 addr, size_t n, bint write):
+        """Where an access of n bytes by the device at a bus address ends: (physical address, length of the run)."""
         cdef DmaMapOps ops
         if self.coherent_pool is not None:
             own = self.coherent_pool.claim(addr)
@@ -169,14 +212,14 @@ cdef class Device:
         ops = self.dma_ops if self.dma_ops is not None else self.direct
         if ops is None or ops.walker is None:
             raise ValueError(f"device {self.name}: no hardware translates for it")
-        phys, run = ops.walker.lookup(self, addr, write)
+        phys, run = ops.walker.prefetch(self, addr, n, write)
         return phys, run or 1               # the last byte of the address space
 
     def dma_read(self, u64 addr, size_t n):
         """Let the device read n bytes at a bus address, through the hardware only. Raises DmaFault."""
         cdef bytearray out = bytearray()
         while n:
-            phys, run = self._reach(addr, False)
+            phys, run = self._reach(addr, n, False)
             step = min(n, run)
             if self.dma_coherent:
                 self.machine.snoop(phys, step)
@@ -191,7 +234,7 @@ cdef class Device:
         cdef bytes raw = bytes(data)
         cdef size_t i = 0
         while i < len(raw):
-            phys, run = self._reach(addr + i, True)
+            phys, run = self._reach(addr + i, len(raw) - i, True)
             step = min(len(raw) - i, run)
             if self.dma_coherent:
                 self.machine.snoop(phys, step)

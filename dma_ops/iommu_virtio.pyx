@@ -69,13 +69,15 @@ cdef class VirtioWalker(Walker):
 cdef class VirtioDomain(IommuDomain):
     """page_mask: the page sizes that the device offers."""
 
+    def __cinit__(self, *args, **facts):
+        self.device = VirtioWalker()
+        self.walker = self.device
+
     def __init__(self, Machine machine not None, u64 page_mask=~<u64>0xfff):
         self.machine = machine
         self.pgsize_bitmap = page_mask
         self.aperture_end = ~<u64>0
         self.force_aperture = True
-        self.device = VirtioWalker()
-        self.walker = self.device
 
     cdef int map_pages(self, u64 iova, phys_addr_t paddr, size_t pgsize, size_t pgcount, int prot,
                        size_t *mapped) except -9999 nogil:

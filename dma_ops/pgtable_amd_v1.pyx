@@ -20,10 +20,12 @@ from scatterlist.types cimport dma_addr_t
 from .device cimport WALK_MALFORMED, WALK_NOT_PRESENT, WALK_OK, WALK_OUT_OF_RANGE, WALK_PERMISSION, Device
 from .errors cimport kernel_bug
 from .iommu cimport IOMMU_READ, IOMMU_WRITE
+from .iotlb cimport Iotlb
 from .machine cimport PHYS_NONE
 from .pgtable cimport cached_leaf
 
 cdef extern int ctz64 "__builtin_ctzll"(unsigned long long) noexcept nogil      # of zero: undefined
+cdef extern int clz64 "__builtin_clzll"(unsigned long long) noexcept nogil
 
 cdef enum:
     TABLE = 4096
@@ -32,6 +34,12 @@ cdef enum:
     DTE_SIZE = 32
     DTE_VALID = 1 << 0
     DTE_TRANSLATE = 1 << 1
+
+# INVALIDATE_IOMMU_PAGES, the address: S, more than one page, how many is in the lowest zero above bit 11; PDE, tables
+# too. Linux always sets PDE.
+cdef u64 INV_SIZE = 1
+cdef u64 INV_PDE = 2
+cdef u64 INV_ALL = 0x7ffffffffffff000u
 
 cdef u64 PR = 1
 cdef u64 FC = <u64>1 << 60
@@ -115,6 +123,7 @@ cdef class AmdV1Domain(PageTable):
                 first = pte - (address >> level_shift(level) & (size - 1))
                 for i in range(<int>size):
                     first[i] = 0
+                self.updated = True
                 continue
             if not pte[0] & PR or next_level(pte[0]) == 0:
                 table = self.new_table(TABLE)
@@ -174,6 +183,14 @@ cdef class AmdV1Domain(PageTable):
     cdef int map_pages(self, u64 iova, phys_addr_t paddr, size_t pgsize, size_t pgcount, int prot,
                        size_t *mapped) except -9999 nogil:
         """-EINVAL (no permission), -ENOMEM (tables)."""
+        cdef int ret = self.write_pages(iova, paddr, pgsize, pgcount, prot, mapped)
+        if self.updated:
+            self.updated = False
+            self.flush_iotlb_all()
+        return ret
+
+    cdef int write_pages(self, u64 iova, phys_addr_t paddr, size_t pgsize, size_t pgcount, int prot,
+                         size_t *mapped) except -9999 nogil:
         cdef u64 attr = PR | FC, value, old, count
         cdef u64 *pte
         cdef u64 i
@@ -197,6 +214,7 @@ cdef class AmdV1Domain(PageTable):
                 pte[i] = 0
                 if old & PR and 1 <= next_level(old) <= TOP_MODE:
                     self.free_level(old & ADDR, next_level(old))
+                    self.updated = True
             value = paddr
             if count > 1:
                 value = (paddr | (pgsize - 1)) & ~(<u64>pgsize >> 1) & ADDR | <u64>7 << 9
@@ -221,6 +239,24 @@ cdef class AmdV1Domain(PageTable):
             iova = (iova & ~(step - 1)) + step
             done += step
         return done
+
+    cdef int iotlb_sync(self, u64 iova, size_t size) except -9999 nogil:
+        """amd_iommu_iotlb_sync(): the least power of two that holds the range (build_inv_address)."""
+        cdef u64 bit
+        self.syncs += 1
+        if size == 0:
+            return 0
+        if size <= 4096:
+            (<AmdV1Walker>self.walker).inv_iommu_pages(iova | INV_PDE)
+            return 0
+        bit = 63 - clz64(iova ^ (iova + size - 1))
+        iova = INV_ALL if bit > 51 else (iova | ((<u64>1 << bit) - 1)) & ~<u64>0xfff
+        (<AmdV1Walker>self.walker).inv_iommu_pages(iova | INV_SIZE | INV_PDE)
+        return 0
+
+    cdef int flush_iotlb_all(self) except -9999 nogil:
+        (<AmdV1Walker>self.walker).inv_iommu_pages(INV_ALL | INV_SIZE | INV_PDE)
+        return 0
 
     cdef phys_addr_t iova_to_phys(self, u64 iova) noexcept nogil:
         cdef int level = self.mode - 1
@@ -262,6 +298,7 @@ cdef class AmdV1Domain(PageTable):
     def free(self):
         """Give back every table page, as the freeing of the domain does."""
         self.machine.mem.write64(self.context, 0, False)
+        self.flush_iotlb_all()
         if self.root:
             self.free_level(self.root, self.mode)
             self.root = 0
@@ -273,6 +310,19 @@ cdef class AmdV1Walker(Walker):
     def __cinit__(self, Machine machine not None, u64 context):
         self.machine = machine
         self.context = context
+        self.iotlb = Iotlb(12)
+
+    cdef void inv_iommu_pages(self, u64 address) noexcept nogil:
+        """The command INVALIDATE_IOMMU_PAGES, of the walker's own domain."""
+        cdef u64 size = 4096
+        if address & INV_SIZE:
+            while address & size:
+                size <<= 1
+            size <<= 1
+        if size == 0 or size >> 63:
+            self.iotlb.invalidate_all()
+        else:
+            self.iotlb.invalidate(address & ~(size - 1), size)
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
         cdef u64 pte = self.machine.mem.read64(self.context, False), need = IW if write else IR

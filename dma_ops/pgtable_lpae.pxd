@@ -12,6 +12,7 @@ cdef class LpaeDomain(PageTable):
     cdef readonly unsigned int oas              # bits of a physical address
     cdef readonly unsigned int page_shift       # the granule's
     cdef readonly bint coherent_walk
+    cdef readonly bint flush_all                # the IOMMU forgets all or nothing, as the IPMMU does
     cdef unsigned int stride                    # bits per level
     cdef int start_level
     cdef unsigned int root_bits
@@ -22,6 +23,7 @@ cdef class LpaeDomain(PageTable):
     cdef unsigned int shift(self, int level) noexcept nogil
     cdef u64 entries_left(self, u64 index, u64 count) noexcept nogil
     cdef u64 prot_bits(self, int prot) noexcept nogil
+    cdef void flush_range(self, u64 iova, u64 size) noexcept nogil
     cdef int install(self, u64 *pte, phys_addr_t table) noexcept nogil
     cdef int write_leaves(self, phys_addr_t at, phys_addr_t paddr, u64 prot, int level, u64 n) except -9999 nogil
     cdef int free_level(self, phys_addr_t table, int level) except -9999 nogil
@@ -34,3 +36,6 @@ cdef class LpaeWalker(Walker):
     cdef Machine machine
     cdef readonly u64 context
     cdef public bint privileged                 # does the device make privileged accesses?
+
+    cdef void tlbi_range(self, u64 address, unsigned int num, unsigned int scale, unsigned int tg) noexcept nogil
+    cdef void tlbi_all(self) noexcept nogil

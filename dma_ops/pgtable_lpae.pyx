@@ -20,8 +20,11 @@ from scatterlist.types cimport dma_addr_t
 
 from .device cimport WALK_MALFORMED, WALK_NOT_PRESENT, WALK_OK, WALK_OUT_OF_RANGE, WALK_PERMISSION, Device
 from .iommu cimport IOMMU_CACHE, IOMMU_MMIO, IOMMU_NOEXEC, IOMMU_PRIV, IOMMU_READ, IOMMU_WRITE
+from .iotlb cimport Iotlb
 from .machine cimport PHYS_NONE
 from .pgtable cimport cached_leaf
+
+cdef extern int ctzl "__builtin_ctzl"(unsigned long) noexcept nogil
 
 cdef enum:
     LAST_LEVEL = 3
@@ -60,10 +63,11 @@ cdef inline bint is_leaf(u64 pte, int level) noexcept nogil:
 
 cdef class LpaeDomain(PageTable):
     """ias, oas: bits of an iova and of a physical address. aarch32: the 32-bit format. coherent_walk: the tables need
-    no cache maintenance."""
+    no cache maintenance. flush_all: an IPMMU, whose one command is to forget everything; else an SMMUv3 with range
+    commands."""
 
     def __cinit__(self, Machine machine not None, unsigned int ias=48, unsigned int oas=48, *, size_t granule=4096,
-                  bint aarch32=False, bint coherent_walk=True):
+                  bint aarch32=False, bint coherent_walk=True, bint flush_all=False):
         cdef unsigned int va_bits, levels, limit = 52 if granule == 65536 else 48
         if granule not in _GRANULES:
             raise ValueError(f"granule is {granule}, not 4096, 16384 or 65536")
@@ -80,6 +84,7 @@ cdef class LpaeDomain(PageTable):
         self.ias = min(ias, limit)
         self.oas = min(oas, limit)
         self.coherent_walk = coherent_walk
+        self.flush_all = flush_all
         self.stride = self.page_shift - 3
         va_bits = self.ias - self.page_shift
         levels = (va_bits + self.stride - 1) // self.stride
@@ -96,7 +101,7 @@ cdef class LpaeDomain(PageTable):
         machine.mem.write64(self.context, cd | CD_VALID | CD_REST | (0 if aarch32 else CD_AA64), False)
         machine.mem.write64(self.context + 8, self.root, False)
         machine.mem.write64(self.context + 24, MAIR, False)
-        self.walker = LpaeWalker(machine, self.context)
+        self.walker = LpaeWalker(machine, self.context, self.page_shift)
 
     # -- geometry ----------------------------------------------------------------------------------------------
 
@@ -247,6 +252,7 @@ cdef class LpaeDomain(PageTable):
                 return k << self.shift(level)
             pte[0] = 0
             if not is_leaf(old, level):
+                self.flush_range(iova + (k << self.shift(level)), <u64>1 << self.shift(level))
                 self.free_level(self.address_of(old), level + 1)
         return n << self.shift(level)
 
@@ -301,6 +307,31 @@ cdef class LpaeDomain(PageTable):
             pte[k] = 0
         return n << 12
 
+    # -- the TLB -----------------------------------------------------------------------------------------------
+
+    cdef void flush_range(self, u64 iova, u64 size) noexcept nogil:
+        """__arm_smmu_tlb_inv_range(): a command per 5 bits of the number of pages, from the lowest on."""
+        cdef u64 pages = size >> self.page_shift, num
+        cdef unsigned int scale
+        if self.flush_all:
+            (<LpaeWalker>self.walker).tlbi_all()
+            return
+        while pages:
+            scale = ctzl(pages)
+            num = pages >> scale & 31
+            (<LpaeWalker>self.walker).tlbi_range(iova, num - 1, scale, (self.page_shift - 10) // 2)
+            iova += num << scale + self.page_shift
+            pages -= num << scale
+
+    cdef int iotlb_sync(self, u64 iova, size_t size) except -9999 nogil:
+        self.syncs += 1
+        self.flush_range(iova, size)
+        return 0
+
+    cdef int flush_iotlb_all(self) except -9999 nogil:
+        (<LpaeWalker>self.walker).tlbi_all()
+        return 0
+
     cdef phys_addr_t iova_to_phys(self, u64 iova) noexcept nogil:
         cdef int level = self.start_level
         cdef phys_addr_t table = self.root
@@ -351,6 +382,7 @@ cdef class LpaeDomain(PageTable):
     def free(self):
         """Give back every table page, as the freeing of the domain does."""
         self.machine.mem.write64(self.context, 0, False)
+        self.flush_iotlb_all()
         if self.root:
             self.free_level(self.root, self.start_level)
             self.root = 0
@@ -359,9 +391,18 @@ cdef class LpaeDomain(PageTable):
 cdef class LpaeWalker(Walker):
     """The SMMU of a device whose context descriptor is at `context`."""
 
-    def __cinit__(self, Machine machine not None, u64 context):
+    def __cinit__(self, Machine machine not None, u64 context, unsigned int granule=12):
         self.machine = machine
         self.context = context
+        self.iotlb = Iotlb(granule)
+
+    cdef void tlbi_range(self, u64 address, unsigned int num, unsigned int scale, unsigned int tg) noexcept nogil:
+        """CMD_TLBI_NH_VA with a range: (num + 1) << scale granules of 1 << 2 tg + 10 bytes."""
+        self.iotlb.invalidate(address, (<u64>num + 1) << scale + 2 * tg + 10)
+
+    cdef void tlbi_all(self) noexcept nogil:
+        """CMD_TLBI_NH_ASID; the FLUSH bit of the IPMMU's IMCTR."""
+        self.iotlb.invalidate_all()
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
         cdef u64 cd = self.machine.mem.read64(self.context, False)

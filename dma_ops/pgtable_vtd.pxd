@@ -17,6 +17,7 @@ cdef class VtdDomain(PageTable):
     cdef bint supported(self, u64 pfn) noexcept nogil
     cdef u64 *pfn_to_pte(self, u64 pfn, int *target) except? NULL nogil
     cdef int switch_to_superpage(self, u64 pfn, u64 pages, int level) except -9999 nogil
+    cdef void flush_pages(self, u64 pfn, u64 pages) noexcept nogil
     cdef int clear_range(self, u64 pfn, u64 last) except -9999 nogil
     cdef int free_level(self, int level, int retain, phys_addr_t table, u64 pfn, u64 start,
                         u64 last) except -9999 nogil
@@ -27,3 +28,5 @@ cdef class VtdWalker(Walker):
     cdef Machine machine
     cdef readonly u64 context
     cdef readonly unsigned int haw              # host address width: address bits at and above it are reserved
+
+    cdef void flush_iotlb(self, u64 iotlb, u64 iva) noexcept nogil

@@ -18,6 +18,7 @@ from scatterlist.types cimport dma_addr_t
 from .device cimport WALK_MALFORMED, WALK_NOT_PRESENT, WALK_OK, WALK_OUT_OF_RANGE, WALK_PERMISSION, Device
 from .errors cimport kernel_bug
 from .iommu cimport IOMMU_READ, IOMMU_WRITE
+from .iotlb cimport Iotlb
 from .machine cimport PHYS_NONE
 from .pgtable cimport cached_leaf
 
@@ -29,6 +30,15 @@ cdef enum:
     STRIDE = 9
     CONTEXT_PRESENT = 1 << 0
     TABLE = 4096
+    MAMV = 9                        # the most pages of one command, as a power of two: 2 MiB (cap_max_amask_val)
+    IVA_MASK = 0x3f                 # IVA_REG: the power of two; the address above it
+
+cdef extern from *:
+    int ctzl "__builtin_ctzl"(unsigned long) noexcept nogil
+    int clzl "__builtin_clzl"(unsigned long) noexcept nogil
+
+cdef u64 DSI_FLUSH = <u64>2 << 60                # IOTLB_REG: the domain, or pages of it
+cdef u64 PSI_FLUSH = <u64>3 << 60
 
 cdef u64 PTE_ADDR = 0x000ffffffffff000u
 cdef u64 LINUX_ADDR = 0x7ffffffffffff000u       # dma_pte_addr(): all but the page offset and XD
@@ -176,6 +186,7 @@ cdef class VtdDomain(PageTable):
             if present(pte[0]):
                 self.clear_range(pfn, pfn + step - 1)
                 self.free_level(self.levels, level + 1, self.root, 0, pfn, pfn + step - 1)
+                self.flush_pages(pfn, step)
             pte += 1
             pfn += step
         return 0
@@ -281,6 +292,27 @@ cdef class VtdDomain(PageTable):
             self.max_addr = iova
         return size
 
+    cdef void flush_pages(self, u64 pfn, u64 pages) noexcept nogil:
+        """iommu_flush_iotlb_psi(): one command for the least power of two of pages that holds the range, or all."""
+        cdef u64 mask = 64 - clzl(pages - 1) if pages > 1 else 0, shared
+        if pfn & ((<u64>1 << mask) - 1):
+            shared = ~(pfn ^ (pfn + pages - 1)) & ~((<u64>1 << mask) - 1)
+            mask = ctzl(shared) if shared else 64
+        if mask > MAMV:
+            (<VtdWalker>self.walker).flush_iotlb(DSI_FLUSH, 0)
+        else:
+            (<VtdWalker>self.walker).flush_iotlb(PSI_FLUSH, pfn << 12 | mask)
+
+    cdef int iotlb_sync(self, u64 iova, size_t size) except -9999 nogil:
+        self.syncs += 1
+        if size:
+            self.flush_pages(iova >> 12, (size + 4095) >> 12)
+        return 0
+
+    cdef int flush_iotlb_all(self) except -9999 nogil:
+        (<VtdWalker>self.walker).flush_iotlb(DSI_FLUSH, 0)
+        return 0
+
     cdef phys_addr_t iova_to_phys(self, u64 iova) noexcept nogil:
         cdef u64 pte, table = self.root
         cdef int level = self.levels
@@ -316,6 +348,7 @@ cdef class VtdDomain(PageTable):
     def free(self):
         """Give back every table page, as the freeing of the domain does."""
         self.machine.mem.write64(self.context, 0, False)
+        self.flush_iotlb_all()
         if self.root:
             self.free_below(self.levels, self.root)
             self.root = 0
@@ -328,6 +361,16 @@ cdef class VtdWalker(Walker):
         self.machine = machine
         self.context = context
         self.haw = haw
+        self.iotlb = Iotlb(12)
+
+    cdef void flush_iotlb(self, u64 iotlb, u64 iva) noexcept nogil:
+        """A write of IVA_REG and IOTLB_REG."""
+        cdef u64 size
+        if iotlb & PSI_FLUSH == PSI_FLUSH and iva & IVA_MASK <= MAMV:
+            size = <u64>4096 << (iva & IVA_MASK)
+            self.iotlb.invalidate(iva & ~(size - 1), size)
+        else:
+            self.iotlb.invalidate_all()
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
         cdef u64 root = self.machine.mem.read64(self.context, False), need = PTE_WRITE if write else PTE_READ
