@@ -37,7 +37,8 @@ class Window:
 @dataclass(frozen=True, slots=True)
 class Chipset:
     """direct_base and direct_size are Linux's variables; direct_windows what the chip has if that differs:
-    (base, size, physical address) each. dac_offset 0: no dual address cycles. tbi: alpha_mv.mv_pci_tbi is set."""
+    (base, size, physical address) each. dac_offset 0: no dual address cycles. tbi: alpha_mv.mv_pci_tbi is set. tbiv: it
+    can also invalidate the eight pages of one TLB tag."""
 
     name: str
     direct_base: int
@@ -48,6 +49,7 @@ class Chipset:
     dac_size: int = 0
     dac_ram_limit: int = 0      # DAC only if all of RAM lies below; 0: always
     tbi: bool = True
+    tbiv: bool = False
     registers: Registers = Registers()
     direct_windows: tuple[tuple[int, int, int], ...] = ()
 
@@ -56,8 +58,9 @@ def _isa(align_entry: int = 1, table_align: int = 64) -> Window:
     return Window(8 * MB, 8 * MB, align_entry, table_align)
 
 
-TSUNAMI = Chipset("tsunami", 2 * GB, 2 * GB, _isa(4), Window(1 * GB, SCALED, 4), 1 << 40, 1 << 40)
-TITAN = Chipset("titan", 2 * GB, 1 * GB, _isa(8), Window(3 * GB, 1 * GB, 4), 1 << 40, 1 << 40)
+TSUNAMI = Chipset("tsunami", 2 * GB, 2 * GB, _isa(4), Window(1 * GB, SCALED, 4), 1 << 40, 1 << 40,
+                  tbiv=True)
+TITAN = Chipset("titan", 2 * GB, 1 * GB, _isa(8), Window(3 * GB, 1 * GB, 4), 1 << 40, 1 << 40, tbiv=True)
 MARVEL = Chipset("marvel", 2 * GB, 1 * GB, _isa(8), Window(3 * GB, 1 * GB, 8), 1 << 49, 1 << 49)
 MCPCIA = Chipset("mcpcia", 2 * GB, 2 * GB, _isa(), Window(1 * GB, SCALED), 1 << 40, 1 << 40,
                  registers=Registers(tbase_shift=8))

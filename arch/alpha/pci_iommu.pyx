@@ -89,6 +89,7 @@ cdef class AlphaPciOps(DmaMapOps):
     cdef readonly u64 direct_size
     cdef readonly u64 dac_offset
     cdef readonly bint tbi                      # alpha_mv.mv_pci_tbi: the chip translates
+    cdef readonly bint tbiv                     # and its TLB can be invalidated tag by tag
     cdef public Device isa_bridge
     cdef readonly unsigned long tlb_flushes     # calls of mv_pci_tbi, and the last one's range
     cdef readonly u64 tlb_start
@@ -107,6 +108,7 @@ cdef class AlphaPciOps(DmaMapOps):
         self.chipset = chipset
         self.isa_bridge = isa_bridge
         self.tbi = chipset.tbi
+        self.tbiv = chipset.tbiv
         self.direct_base = chipset.direct_base
         self.direct_size = chipset.direct_size
         dac = chipset.dac_offset and (not chipset.dac_ram_limit or ram <= chipset.dac_ram_limit)
@@ -167,6 +169,11 @@ cdef class AlphaPciOps(DmaMapOps):
         """{arena: PTEs that are taken}."""
         return {name: len(self.table(name)) for name in self.arenas}
 
+    def flush(self):
+        """Forget what was unmapped below next_entry, as the next wrap of the search does."""
+        if self.tbi:
+            self.flush_tlb(0, ~<u64>0)
+
     def table(self, str arena=None):
         """{index: PTE} of what is taken in sg_pci, or in sg_isa where there is no sg_pci or arena says so."""
         cdef arena_t *which = self.named(arena)
@@ -207,6 +214,10 @@ cdef class AlphaPciOps(DmaMapOps):
         self.tlb_flushes += 1
         self.tlb_start = start
         self.tlb_end = end
+        if self.tbiv and not (start ^ end) & <u64>0xffff0000:       # tsunami_pci_tbi(), titan_pci_tbi()
+            (<PciWindows>self.walker).tbiv((start & <u64>0xffff0000) >> 12)
+        else:
+            (<PciWindows>self.walker).tbia()
 
     cdef int set_pte(self, arena_t *arena, u64 index, u64 pte) noexcept nogil:
         return self.machine.mem.write64(arena.ptes + 8 * index, pte, False)

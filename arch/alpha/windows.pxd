@@ -26,3 +26,6 @@ cdef class PciWindows(Walker):
     cdef readonly unsigned int tbase_shift
     cdef readonly u64 dac_base
     cdef readonly u64 dac_size
+
+    cdef void tbia(self) noexcept nogil
+    cdef void tbiv(self, u64 value) noexcept nogil

@@ -8,10 +8,12 @@ reaches memory through the monster window if its base bit is set.
 """
 
 from dma_ops.device cimport WALK_NOT_PRESENT, WALK_OK, WALK_OUT_OF_RANGE, Device
+from dma_ops.iotlb cimport Iotlb
 from scatterlist.types cimport dma_addr_t, phys_addr_t
 
 cdef enum:
     WINDOW_UNIT = 0x100000      # windows begin and end at multiples of 1 MiB
+    TBIV_UNIT = 0x10000         # TLBIV: one tag, for eight pages
 
 
 cdef class PciWindows(Walker):
@@ -25,6 +27,7 @@ cdef class PciWindows(Walker):
         if len(rows) > NR_WINDOWS:
             raise ValueError(f"{len(rows)} windows, the chip has {NR_WINDOWS}")
         self.machine = machine
+        self.iotlb = Iotlb(PAGE_SHIFT)
         self.enable_bit = enable_bit
         self.sg_bit = sg_bit
         self.tbase_shift = tbase_shift
@@ -38,6 +41,14 @@ cdef class PciWindows(Walker):
     @property
     def registers(self):
         return [(self.regs[i].wbase, self.regs[i].wmask, self.regs[i].tbase) for i in range(NR_WINDOWS)]
+
+    cdef void tbia(self) noexcept nogil:
+        """A write of TBIA, whatever the chip calls it."""
+        self.iotlb.invalidate_all()
+
+    cdef void tbiv(self, u64 value) noexcept nogil:
+        """A write of TLBIV, which Tsunami and Titan have: bits 31..16 of the address, shifted right by 12."""
+        self.iotlb.invalidate(value << 12 & <u64>0xffff0000, TBIV_UNIT)
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
         cdef int i

@@ -31,6 +31,10 @@ def _config(name: str, facts: str, page_shift: int, *, iovp_shift: int = 0, agp:
     return MachineConfig(name, facts, partial(_build, page_shift, iovp_shift, agp, mask, high))
 
 
+ODD_ADDRESSES = ("sba_iommu.c: sba_coalesce_chunks, sba_fill_pdir",
+                 "PIDE_FLAG is bit 0 of dma_address, where the offset's bit 0 is too: a list's segment that begins at "
+                 "an odd address is mapped one byte too low")
+
 RECORDS = (
     BackendRecord(
         id="sba_dma_ops",
@@ -48,10 +52,9 @@ RECORDS = (
         walker="Ioc: 64-bit little-endian entries, bit 63 valid, bits 39..12 frame; outside the window untranslated",
         proof="compiled",
         known=(
-            Known(("DMA-01", "DMA-04", "DMA-05", "DMA-06", "DMA-07", "DMA-08", "DMA-09", "DMA-20", "DMA-21", "DMA-36",
-                   "DMA-39"), "sba_iommu.c: sba_coalesce_chunks, sba_fill_pdir",
-                  "PIDE_FLAG is bit 0 of dma_address, where the offset's bit 0 is too: a list's segment that begins at "
-                  "an odd address is mapped one byte too low"),
+            Known(("DMA-01", "DMA-04", "DMA-05", "DMA-06", "DMA-07", "DMA-08", "DMA-09", "DMA-20", "DMA-36", "DMA-39"),
+                  *ODD_ADDRESSES),
+            Known("DMA-21", *ODD_ADDRESSES, checks=("ownership_moves", "unwritten_bytes_stay", "random_programs")),
             MERGES_UNASKED,
             Known("DMA-13", "sba_iommu.c: sba_map_sg_attrs",
                   "a list that runs out of bus addresses leaks those that it had got: they are unwound while they are "

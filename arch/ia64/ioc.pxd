@@ -14,3 +14,5 @@ cdef class Ioc(Walker):
     cdef readonly u64 tcnfg         # page size: 0 is 4 KiB, 1 8, 2 16, 3 64
     cdef readonly u64 pdir_base
     cdef unsigned int shift
+
+    cdef void pcom(self, u64 value) noexcept nogil

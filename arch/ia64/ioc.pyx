@@ -7,6 +7,7 @@ There are no permission bits.
 """
 
 from dma_ops.device cimport WALK_NOT_PRESENT, WALK_OK, Device
+from dma_ops.iotlb cimport Iotlb
 from scatterlist.types cimport dma_addr_t, phys_addr_t
 
 PDIR_VALID = <u64>1 << 63
@@ -27,6 +28,12 @@ cdef class Ioc(Walker):
         self.tcnfg = tcnfg
         self.pdir_base = pdir_base
         self.shift = PAGE_SHIFTS[tcnfg]
+        self.iotlb = Iotlb(self.shift)
+
+    cdef void pcom(self, u64 value) noexcept nogil:
+        """A write of PCOM, a purge: the address, and in its low bits the number of bits below those that must match."""
+        cdef u64 size = <u64>1 << (value & 63)
+        self.iotlb.invalidate(value & ~(size - 1), size)
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
         cdef u64 in_page = ((<u64>1 << self.shift) - 1), entry, base = self.ibase & ~<u64>1

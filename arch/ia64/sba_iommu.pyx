@@ -280,6 +280,7 @@ cdef class SbaOps(DmaMapOps):
         self.commands += 1
         self.last_command = (iovp | self.ibase
                              | (log2_floor(self.pow2_pages(n << self.iovp_shift)) + self.iovp_shift))
+        (<Ioc>self.walker).pcom(self.last_command)
 
     # -- single mappings ---------------------------------------------------------------------------------------
 

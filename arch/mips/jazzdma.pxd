@@ -11,6 +11,8 @@ cdef class R4030(Walker):
     cdef readonly phys_addr_t trstbl_base       # register: where the table is
     cdef readonly u32 trstbl_lim                # register: its size in bytes
 
+    cdef void trstbl_inv(self) noexcept nogil
+
 cdef class JazzDmaOps(DmaMapOps):
     cdef readonly Machine machine
     cdef R4030 chip

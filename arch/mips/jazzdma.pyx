@@ -29,6 +29,7 @@ from dma_ops.device cimport (
     Device,
     is_dma_error,
 )
+from dma_ops.iotlb cimport Iotlb
 from dma_ops.machine cimport PHYS_NONE
 from dma_ops.mapping cimport dma_common_alloc_pages, dma_common_free_pages, get_order
 
@@ -44,6 +45,13 @@ cdef enum:
 
 cdef class R4030(Walker):
     """The chip: a frame per 4 KiB of logical space, no valid bit, no protection; only the limit register can refuse."""
+
+    def __cinit__(self):
+        self.iotlb = Iotlb(VDMA_SHIFT)
+
+    cdef void trstbl_inv(self) noexcept nogil:
+        """A write of the invalidate register."""
+        self.iotlb.invalidate_all()
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
         cdef u64 entry = (addr >> VDMA_SHIFT) * VDMA_ENTRY_SIZE
@@ -86,6 +94,10 @@ cdef class JazzDmaOps(DmaMapOps):
     def resources(self):
         return {"entries": sum(1 for i in range(VDMA_PGTBL_ENTRIES) if self.owner(i) != VDMA_PAGE_EMPTY)}
 
+    def flush(self):
+        """Invalidate the R4030's TLB, as the next mapping does."""
+        self.chip.trstbl_inv()
+
     def table(self):
         """{index: (frame, owner)} of every entry that differs from the initial state."""
         return {i: (self.frame(i), self.owner(i)) for i in range(VDMA_PGTBL_ENTRIES)
@@ -123,6 +135,7 @@ cdef class JazzDmaOps(DmaMapOps):
             self.machine.mem.write32(entry, <u32>paddr, big_endian)
             self.machine.mem.write32(entry + 4, <u32>laddr, big_endian)
             paddr += VDMA_PAGESIZE
+        self.chip.trstbl_inv()                  # vdma_free() does without: the next mapping does it
         return laddr
 
     cdef int vdma_free(self, u64 laddr) except -9999 nogil:

@@ -20,6 +20,7 @@ from scatterlist.types cimport dma_addr_t, phys_addr_t, u8, u32, u64
 
 from .ioa cimport (
     CCIO_CHAINID_SHIFT,
+    CMD_TLB_PURGE,
     HINT_PREFETCH,
     HINT_SAFE_DMA,
     HINT_STOP_MOST,
@@ -29,7 +30,6 @@ from .ioa cimport (
 from .iommu_helpers cimport IOVP_SHIFT, IOVP_SIZE, L1_CACHE_BYTES, PdirOps
 
 cdef enum:
-    CMD_TLB_PURGE = 33
     FIRST_HINT = 16                     # bytes of the resource map: the first address given out is 0x80000
     CUJO_20_STEP = 0x10000000
 

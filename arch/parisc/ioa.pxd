@@ -12,16 +12,20 @@ cdef enum:
     HINT_STOP_MOST = 0x04           # atomic across cache lines, for EISA
     HINT_PREFETCH = 0x10
     CCIO_CHAINID_SHIFT = 8
+    CMD_TLB_PURGE = 33
 
 cdef u64 SBA_PDIR_VALID             # bit 63 of an sba entry
 
-cdef class CcioIoa(Walker):
+cdef class IoAdapter(Walker):
     cdef readonly Machine machine
+
+    cdef void command(self, u64 value) noexcept nogil
+
+cdef class CcioIoa(IoAdapter):
     cdef readonly u32 io_pdir_base
     cdef readonly u32 io_chain_id_mask
 
-cdef class SbaIoc(Walker):
-    cdef readonly Machine machine
+cdef class SbaIoc(IoAdapter):
     cdef readonly u64 ibase             # bit 0: translation is on
     cdef readonly u64 imask
     cdef readonly u64 pdir_base

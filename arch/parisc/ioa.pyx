@@ -6,6 +6,7 @@ entry only tells which lines of the CPU's cache to snoop, so it does not take pa
 """
 
 from dma_ops.device cimport WALK_NOT_PRESENT, WALK_OK, WALK_OUT_OF_RANGE, Device
+from dma_ops.iotlb cimport Iotlb
 from scatterlist.types cimport dma_addr_t, phys_addr_t
 
 cdef enum:
@@ -15,7 +16,17 @@ cdef enum:
 SBA_PDIR_VALID = <u64>1 << 63
 
 
-cdef class CcioIoa(Walker):
+cdef class IoAdapter(Walker):
+    """Base: an adapter with a TLB that takes a command."""
+
+    def __cinit__(self, *args):
+        self.iotlb = Iotlb(SHIFT)
+
+    cdef void command(self, u64 value) noexcept nogil:
+        """A write of the register through which the kernel purges entries."""
+
+
+cdef class CcioIoa(IoAdapter):
     """U2 and Uturn: entries are two big-endian words.
 
     Word 0: physical address bits 51..48, 12 bits of virtual index, bits 47..32. Word 1: bits 31..12, hints, bit 0
@@ -28,6 +39,12 @@ cdef class CcioIoa(Walker):
         self.machine = machine
         self.io_pdir_base = pdir_base
         self.io_chain_id_mask = chain_id_mask
+
+    cdef void command(self, u64 value) noexcept nogil:
+        """IO_COMMAND: a purge hits all entries of the chain that the address is in."""
+        cdef u64 chain = self.io_chain_id_mask & -self.io_chain_id_mask
+        if value & (SIZE - 1) == CMD_TLB_PURGE:
+            self.iotlb.invalidate(value & ~(chain - 1), chain)
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
         cdef u64 chain = self.io_chain_id_mask & -self.io_chain_id_mask
@@ -45,7 +62,7 @@ cdef class CcioIoa(Walker):
         return WALK_OK
 
 
-cdef class SbaIoc(Walker):
+cdef class SbaIoc(IoAdapter):
     """Astro, Ike, REO and Pluto: entries are 64-bit little-endian words on a big-endian machine.
 
     Bit 63 valid, bits 43..12 (Pluto: 39..12) frame, bits 7..0 virtual index. A bus address is translated if it equals
@@ -58,6 +75,11 @@ cdef class SbaIoc(Walker):
         self.imask = imask
         self.pdir_base = pdir_base
         self.frame_mask = (((<u64>1 << phys_bits) - 1) >> SHIFT) << SHIFT
+
+    cdef void command(self, u64 value) noexcept nogil:
+        """IOC_PCOM: the address, and in its low bits the number of bits below those that must match."""
+        cdef u64 size = <u64>1 << (value & 63)
+        self.iotlb.invalidate(value & ~(size - 1), size)
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
         cdef u64 entry

@@ -29,6 +29,8 @@ from dma_ops.mapping cimport dma_common_alloc_pages, dma_common_free_pages, get_
 from scatterlist.core cimport sg_next, sg_phys
 from scatterlist.types cimport page_t, s64, u32
 
+from .ioa cimport IoAdapter
+
 cdef enum:
     IN_PAGE = IOVP_SIZE - 1
     CHUNK_ENTRIES = 512             # of the table in 4 KiB of modelled memory
@@ -66,6 +68,7 @@ cdef class PdirOps(DmaMapOps):
     cdef void command(self, u64 value) noexcept nogil:
         self.commands += 1
         self.last_command = value
+        (<IoAdapter>self.walker).command(value)
 
     cdef int fits(self, u64 index, u64 n) except -9999 nogil:
         """Linux goes on behind the table's end; that is the end of the kernel."""

@@ -13,6 +13,8 @@ cdef class ZpciWalker(Walker):
     cdef readonly u64 start_dma
     cdef readonly u64 end_dma       # inclusive
 
+    cdef void rpcit(self, u64 addr, u64 size) noexcept nogil
+
 cdef class S390PciDmaOps(DmaMapOps):
     cdef readonly Machine machine
     cdef readonly u64 iommu_pages

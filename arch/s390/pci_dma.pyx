@@ -38,6 +38,7 @@ from dma_ops.iommu_helper cimport (
     iommu_area_alloc,
     iommu_num_pages,
 )
+from dma_ops.iotlb cimport Iotlb
 from dma_ops.machine cimport PHYS_NONE
 from dma_ops.mapping cimport dma_common_alloc_pages, dma_common_free_pages, get_order
 
@@ -69,6 +70,13 @@ cdef u64 ZPCI_TABLE_SIZE_RT = <u64>1 << 42
 
 cdef class ZpciWalker(Walker):
     """The function's view: region-third, segment and page table in memory, big-endian."""
+
+    def __cinit__(self):
+        self.iotlb = Iotlb(PAGE_SHIFT)
+
+    cdef void rpcit(self, u64 addr, u64 size) noexcept nogil:
+        """The instruction Refresh PCI Translations."""
+        self.iotlb.invalidate(addr, size)
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
         cdef u64 entry, table
@@ -197,6 +205,7 @@ cdef class S390PciDmaOps(DmaMapOps):
         if self.machine.events is not None:
             with gil:
                 self.machine.events.append(("rpcit", addr, size, 0))
+        self.zpci.rpcit(addr, size)
         return 0
 
     cdef int refresh_global(self) except -9999 nogil:

@@ -14,6 +14,8 @@ cdef class Sun4uIommu(Walker):
     cdef readonly u64 base
     cdef readonly u64 entries
 
+    cdef void flushinv(self) noexcept nogil
+
 cdef class Sun4uDmaOps(SparcIommuOps):
     cdef readonly bint strbuf_enabled   # the chip has a streaming cache
     cdef readonly bint ctxflush         # the chip has contexts

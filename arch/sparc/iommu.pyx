@@ -34,6 +34,7 @@ from dma_ops.iommu_helper cimport (
     find_next_zero_bit,
     iommu_num_pages,
 )
+from dma_ops.iotlb cimport Iotlb
 from dma_ops.machine cimport PHYS_NONE
 from dma_ops.mapping cimport get_order
 
@@ -43,7 +44,6 @@ from .iommu_common cimport (
     IO_PAGE_SIZE,
     IOMMU_ERROR_CODE,
     iommu_tbl_pool_init,
-    iommu_tbl_range_alloc,
     iommu_tbl_range_free,
 )
 
@@ -61,6 +61,13 @@ cdef u64 IOPTE_WRITE = 0x02
 
 cdef class Sun4uIommu(Walker):
     """The chip: a TSB of 64-bit IOPTEs in memory, big-endian, one per 8 KiB of its window."""
+
+    def __cinit__(self):
+        self.iotlb = Iotlb(IO_PAGE_SHIFT)
+
+    cdef void flushinv(self) noexcept nogil:
+        """A write of IOMMU_FLUSHINV; older chips have their 16 tags written with 0."""
+        self.iotlb.invalidate_all()
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
         cdef u64 iopte
@@ -147,6 +154,13 @@ cdef class Sun4uDmaOps(SparcIommuOps):
                 raise ValueError(f"hint {hint} is not within the {self.tbl.entries} entries of the table")
             self.tbl.pools[0].hint = hint
 
+    def flush(self):
+        """Let the IOMMU forget what was unmapped, as the next wrap of the allocator does."""
+        self.flush_all()
+
+    cdef void flush_all(self) noexcept nogil:
+        self.chip.flushinv()
+
     # -- IOPTEs and contexts -----------------------------------------------------------------------------------
 
     cdef u64 iopte(self, u64 entry) noexcept nogil:
@@ -230,7 +244,7 @@ cdef class Sun4uDmaOps(SparcIommuOps):
         cdef u64 addr = page + offset
         cdef u64 npages = (((addr + size + IO_PAGE_OFFSET) & ~<u64>IO_PAGE_OFFSET)
                            - (addr & ~<u64>IO_PAGE_OFFSET)) >> IO_PAGE_SHIFT
-        cdef u64 entry = iommu_tbl_range_alloc(dev, &self.tbl, npages, NULL)
+        cdef u64 entry = self.range_alloc(dev, &self.tbl, npages, NULL)
         cdef u64 ctx = self.alloc_ctx()
         if entry == IOMMU_ERROR_CODE:
             self.free_ctx(ctx)
@@ -313,7 +327,7 @@ cdef class Sun4uDmaOps(SparcIommuOps):
         page = self.machine.alloc_pages(order, PHYS_NONE)
         if page == PHYS_NONE:
             return -ENOMEM
-        entry = iommu_tbl_range_alloc(dev, &self.tbl, size >> IO_PAGE_SHIFT, NULL)
+        entry = self.range_alloc(dev, &self.tbl, size >> IO_PAGE_SHIFT, NULL)
         if entry == IOMMU_ERROR_CODE:
             self.machine.free_pages(page, order)
             return -ENOMEM

@@ -23,6 +23,9 @@ cdef class SbusIommu(Walker):
     cdef readonly phys_addr_t page_table        # the base register
     cdef readonly u64 start                     # the first translated bus address
 
+    cdef void pgflush(self, u64 addr) noexcept nogil
+    cdef void tlbflush(self) noexcept nogil
+
 cdef class SbusIommuDmaOps(DmaMapOps):
     cdef readonly Machine machine
     cdef readonly object dvma

@@ -29,6 +29,7 @@ from dma_ops.iommu_helper cimport (
     find_next_zero_bit,
     test_bit,
 )
+from dma_ops.iotlb cimport Iotlb
 from dma_ops.machine cimport PHYS_NONE
 from dma_ops.mapping cimport get_order
 
@@ -112,6 +113,17 @@ cdef int bit_map_clear(bit_map *t, int offset, int len) except -9999 nogil:
 
 cdef class SbusIommu(Walker):
     """The chip: 65536 IOPTEs of 32 bits, big-endian, for the last 256 MiB of bus addresses."""
+
+    def __cinit__(self):
+        self.iotlb = Iotlb(PAGE_SHIFT)
+
+    cdef void pgflush(self, u64 addr) noexcept nogil:
+        """A write of the page flush register (iommu_invalidate_page)."""
+        self.iotlb.invalidate(addr & ~<u64>(PAGE_SIZE - 1), PAGE_SIZE)
+
+    cdef void tlbflush(self) noexcept nogil:
+        """A write of the flush register (iommu_invalidate)."""
+        self.iotlb.invalidate_all()
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
         cdef u32 iopte
@@ -203,6 +215,7 @@ cdef class SbusIommuDmaOps(DmaMapOps):
         for i in range(npages):
             self.machine.mem.write32(self.chip.page_table + (index + i) * 4,
                                      (<u32>((pfn + i) << 8) & IOPTE_PAGE | IOPERM) & ~<u32>IOPTE_WAZ, True)
+            self.chip.pgflush(self.chip.start + ((index + i) << PAGE_SHIFT))
         return self.chip.start + (<u64>index << PAGE_SHIFT) + off
 
     cdef dma_addr_t map_page(self, Device dev, page_t page, u64 offset, size_t size, int dir,
@@ -233,6 +246,7 @@ cdef class SbusIommuDmaOps(DmaMapOps):
             return kernel_bug(b"sbus_iommu_unmap_page: write beyond the table")
         for i in range(npages):
             self.machine.mem.write32(self.chip.page_table + (index + i) * 4, 0, True)
+            self.chip.pgflush(self.chip.start + ((index + i) << PAGE_SHIFT))
         return bit_map_clear(&self.usemap, <int>index, <int>npages)
 
     cdef int unmap_sg(self, Device dev, scatterlist *sgl, int nents, int dir, unsigned long attrs) except -9999 nogil:
@@ -269,6 +283,7 @@ cdef class SbusIommuDmaOps(DmaMapOps):
         for i in range(size >> PAGE_SHIFT):
             self.machine.mem.write32(self.chip.page_table + (index + i) * 4,
                                      <u32>(((page >> PAGE_SHIFT) + i) << 8) & IOPTE_PAGE | self.ioperm_noc, True)
+        self.chip.tlbflush()
         with gil:
             self.dvma_of[page] = dvma
         dma_handle[0] = self.chip.start + (<u64>index << PAGE_SHIFT)
@@ -291,6 +306,7 @@ cdef class SbusIommuDmaOps(DmaMapOps):
             return kernel_bug(b"kernel BUG at arch/sparc/mm/iommu.c: (len & ~PAGE_MASK) != 0")
         for i in range(size >> PAGE_SHIFT):
             self.machine.mem.write32(self.chip.page_table + (index + i) * 4, 0, True)
+        self.chip.tlbflush()
         bit_map_clear(&self.usemap, <int>index, <int>(size >> PAGE_SHIFT))
         return self.machine.warn(b"BUG: Bad page state: sbus_iommu_free frees virt_to_page() of a DVMA address")
 

@@ -43,6 +43,9 @@ cdef class SparcIommuOps(DmaMapOps):
     cdef readonly Machine machine
 
     cdef iommu_map_table *table_of(self, u64 mask) noexcept nogil
+    cdef void flush_all(self) noexcept nogil
+    cdef u64 range_alloc(self, Device dev, iommu_map_table *tbl, u64 npages,
+                         u64 *handle) except? 0xBADBADBADBADBAD nogil
     cdef int sg_begin(self, Device dev, int dir, unsigned long attrs) except -9999 nogil
     cdef int sg_write(self, Device dev, u64 entry, phys_addr_t paddr, u64 npages) except -9999 nogil
     cdef int sg_end(self, Device dev) except -9999 nogil

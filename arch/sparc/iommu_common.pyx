@@ -104,6 +104,18 @@ cdef class SparcIommuOps(DmaMapOps):
     cdef iommu_map_table *table_of(self, u64 mask) noexcept nogil:
         return NULL
 
+    cdef void flush_all(self) noexcept nogil:
+        """tbl->lazy_flush: let the IOMMU forget everything."""
+
+    cdef u64 range_alloc(self, Device dev, iommu_map_table *tbl, u64 npages,
+                         u64 *handle) except? 0xBADBADBADBADBAD nogil:
+        """iommu_tbl_range_alloc() with the flush that it asks for."""
+        cdef u64 flushes = tbl.flushes
+        cdef u64 entry = iommu_tbl_range_alloc(dev, tbl, npages, handle)
+        if tbl.flushes != flushes:
+            self.flush_all()
+        return entry
+
     cdef int sg_begin(self, Device dev, int dir, unsigned long attrs) except -9999 nogil:
         return 0
 
@@ -140,7 +152,7 @@ cdef class SparcIommuOps(DmaMapOps):
                 dma_next = 0
                 continue
             npages = iommu_num_pages(sg_phys(sg), sg.length, IO_PAGE_SIZE)
-            entry = iommu_tbl_range_alloc(dev, tbl, npages, &handle)
+            entry = self.range_alloc(dev, tbl, npages, &handle)
             if entry == IOMMU_ERROR_CODE or self.sg_write(dev, entry, sg_phys(sg) & ~<u64>IO_PAGE_OFFSET, npages) < 0:
                 failed = True
                 break

@@ -13,6 +13,8 @@ cdef class Northbridge(Walker):
     cdef readonly u32 aperture_base             # 0x94: address bits 25 to 39
     cdef readonly u32 table_base                # 0x98: address bits 12 to 39 in bits 4 to 31
 
+    cdef void cache_control(self, u32 value) noexcept nogil
+
 cdef class GartDmaOps(DmaMapOps):
     cdef Machine machine
     cdef readonly u64 bus_base                  # iommu_bus_base: where the IOMMU's part of the aperture begins

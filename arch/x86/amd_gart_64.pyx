@@ -35,6 +35,7 @@ from dma_ops.iommu_helper cimport (
     iommu_area_alloc,
     iommu_num_pages,
 )
+from dma_ops.iotlb cimport Iotlb
 from dma_ops.machine cimport PHYS_NONE
 from dma_ops.mapping cimport get_order
 
@@ -45,6 +46,7 @@ cdef enum:
     GPTE_VALID = 1
     GPTE_COHERENT = 2
     GARTEN = 1
+    INVGART = 1
 
 cdef u64 GART_MAX_PHYS_ADDR = <u64>1 << 40
 cdef u64 NONE = ~<u64>0
@@ -60,6 +62,14 @@ cdef class Northbridge(Walker):
 
     An entry has no permission bits; one that is not valid ends the access (a GART PTE error).
     """
+
+    def __cinit__(self):
+        self.iotlb = Iotlb(PAGE_SHIFT)
+
+    cdef void cache_control(self, u32 value) noexcept nogil:
+        """A write of register 0x9c: there is no way to invalidate less than all."""
+        if value & INVGART:
+            self.iotlb.invalidate_all()
 
     cdef int translate(self, Device dev, dma_addr_t addr, bint write, phys_addr_t *phys, u64 *run) except -9999 nogil:
         cdef u64 base = <u64>(self.aperture_base & 0x7fff) << 25
@@ -166,6 +176,8 @@ cdef class GartDmaOps(DmaMapOps):
     cdef int flush_gart(self) noexcept nogil:
         if self.need_flush:
             self.flushes += 1
+            if self.walker is not None:
+                (<Northbridge>self.walker).cache_control(INVGART)   # amd_flush_garts()
             self.need_flush = False
         return 0
 
