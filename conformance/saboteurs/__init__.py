@@ -6,10 +6,10 @@ selftest plants each in the backends it is meant for and runs those rules: one t
 rule that notices none is worth nothing.
 """
 
-from . import core, duties, history, limits, listlib, newer, peers, slips, streaming, syncs, tables
+from . import core, duties, forgetting, history, limits, listlib, newer, peers, slips, streaming, syncs, tables
 from .base import SABOTEURS, Saboteur
 
 __all__ = [
-    "SABOTEURS", "Saboteur", "core", "duties", "history", "limits", "listlib", "newer", "peers", "slips", "streaming",
-    "syncs", "tables",
+    "SABOTEURS", "Saboteur", "core", "duties", "forgetting", "history", "limits", "listlib", "newer", "peers", "slips",
+    "streaming", "syncs", "tables",
 ]

@@ -107,3 +107,15 @@ DUMMY = ("dma_dummy_ops/arm64-4k", "dma_dummy_ops/arm64-64k")
 ALLOCATORS = (*without(MERGING, "alpha_pci_ops", "iommu_ops", "vio_dma_mapping_ops"), "dma_iommu_ops/pseries")
 #: of coherent memory the size given back counts, and the counters see it
 REFUSING = without(FREED, "dma_direct", "jazz_dma_ops", "sba_dma_ops", "sun4u_dma_ops")
+#: the hardware remembers translations until the kernel tells it not to
+FLUSHED = (
+    "alpha_pci_ops/tsunami-6g", "ccio_ops/c360-64", "gart_dma_ops/opteron-force", "iommu_dma_ops/intel",
+    "iommu_dma_ops/amd", "iommu_dma_ops/smmuv3", "iommu_ops/rcar-h2", "jazz_dma_ops/pica61", "s390_pci_dma_ops/zpci",
+    "sba_dma_ops/zx1-16k", "sba_ops/c3000-32", "sbus_iommu_dma_gflush_ops/ss20", "sbus_iommu_dma_pflush_ops/ss5",
+    "sun4u_dma_ops/psycho",
+)
+#: and is told page by page how much
+FLUSHED_BY_RANGE = (
+    "iommu_dma_ops/intel", "iommu_dma_ops/amd", "iommu_dma_ops/smmuv3", "s390_pci_dma_ops/zpci-strict",
+    "sba_dma_ops/zx1-16k", "sba_ops/c3000-32",
+)
