@@ -73,7 +73,7 @@ BOUNDARY_HANGS_ALLOC = Known(
 PARTIAL_SYNC_REFUSED = Known(
     "DMA-23", "kernel/dma/swiotlb.c: swiotlb_bounce",
     "with a min_align_mask, a partial sync at the first bytes of a further slot is refused with a WARN, and copies "
-    "nothing",
+    "nothing", checks=("aligned_partial_syncs",),
 )
 SLOT_SEARCH_HANGS = Known(
     "DMA-40", "kernel/dma/swiotlb.c: swiotlb_do_find_slots",

@@ -128,7 +128,8 @@ RECORDS = (
         known=(
             Known("DMA-08", "drivers/iommu/dma-iommu.c: __finalise_sg",
                   "once a segment is longer than max_seg, because an entry is, an unsigned difference wraps and every "
-                  "entry that begins at a granule is joined to it", TRUSTED),
+                  "entry that begins at a granule is joined to it", TRUSTED,
+                  checks=("segments_keep_to_max_seg", "random_programs")),
             Known("DMA-14", "drivers/iommu/dma-iommu.c: __invalidate_sg",
                   "a failed map of a list that was mapped before: entries behind the failing one get the stale dma "
                   "address added to their offset and the stale dma length for their own", TRUSTED,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import product
 
 import dma_ops
@@ -151,6 +152,26 @@ def segments_keep_to_max_seg(b: Bench) -> None:
                     )
             trial.expect_read(segments, lot)
             trial.unmap(sgt)
+
+
+@check
+def lists_beyond_32_bits(b: Bench) -> None:
+    """A list of more than 4 GiB, each entry the same memory: no segment's length wraps."""
+    big = 1 << 28
+    if b.device.has_dma_parms:
+        dma_ops.dma_set_max_seg_size(b.device, 0xFFFFFFFF)
+    try:
+        with suppress(DmaError):
+            dma_ops.dma_set_mask(b.device, (1 << 64) - 1)
+        start = b.machine.alloc_ram(28 - b.machine.page_shift, b.subject.reach[0])
+        sgt = b.table([(start, 0, big)] * 17)
+        segments = b.map(sgt)
+    except (MemoryError, DmaError, KernelBug) as error:
+        raise NotTested(f"no list of 4 GiB: {error}") from None
+    total = sum(length for _, length, _ in segments)
+    if total != 17 * big:
+        raise Violation("the segments of a list beyond 4 GiB do not add up", segments=total, entries=17 * big)
+    b.unmap(sgt)
 
 
 def _run(b: Bench, n: int) -> list[Row]:

@@ -7,13 +7,14 @@ force during the call, or bytes put back.
 
 from __future__ import annotations
 
-from dma_ops import DMA_ATTR_SKIP_CPU_SYNC, DMA_FROM_DEVICE, Device, DmaMapOps
+from dma_ops import DMA_ATTR_SKIP_CPU_SYNC, DMA_FROM_DEVICE, Device, DmaMapOps, dma_get_max_seg_size
 from dma_ops.pyops import SgView
 
 from .base import Broken, is_error, planted_in
 from .limits import U64, Believes, allocated, pretending
 
 FORCE = "dma_direct/x86_64-force"
+SLOT = 2048                             # IO_TLB_SIZE
 
 
 # -- bounce buffers --------------------------------------------------------------------------------------------
@@ -47,6 +48,34 @@ class Bounced(Broken):
     def unmap_page(self, dev: Device, addr: int, size: int, dir: int, attrs: int) -> None:
         self.live.pop(addr, None)
         self.inner_unmap_page(dev, addr, size, dir, attrs)
+
+
+@planted_in(FORCE, "iommu_dma_ops/intel-untrusted", breaks=("DMA-23",), name="hb-12-later-slots-unknown", bug="HB-12",
+            commit="df336d1c7b6f")
+class LaterSlotsUnknown(Bounced):
+    """Only a mapping's first slot knows its original: a sync that begins in a later one copies nothing."""
+
+    def first_slot(self, addr: int) -> bool:
+        return not any(start + SLOT <= addr < start + size for start, (_, size) in self.live.items())
+
+    def sync_single_for_cpu(self, dev: Device, addr: int, size: int, dir: int) -> None:
+        if self.first_slot(addr):
+            self.inner_sync_single_for_cpu(dev, addr, size, dir)
+
+    def sync_single_for_device(self, dev: Device, addr: int, size: int, dir: int) -> None:
+        if self.first_slot(addr):
+            self.inner_sync_single_for_device(dev, addr, size, dir)
+
+
+@planted_in(FORCE, "iommu_dma_ops/intel-untrusted", breaks=("DMA-23",), name="hb-17-part-from-the-start", bug="HB-17",
+            commit="5f89468e2f06")
+class PartFromTheStart(Bounced):
+    """A sync of a part copies from the start of the original."""
+
+    def sync_single_for_device(self, dev: Device, addr: int, size: int, dir: int) -> None:
+        for start, (phys, length) in self.live.items():
+            if start <= addr < start + length:
+                dev.dma_write(addr, dev.machine.cpu_read(phys, size))
 
 
 @planted_in(FORCE, breaks=("DMA-13",), name="hb-16-slot-beyond-the-mask-kept", bug="HB-16", commit="fba99fa38b02")
@@ -127,6 +156,20 @@ class ErrnoIsASize(FailedBounceIsAnAddress):
     """iommu_map_sg's errno, compared with a size without a sign, counts as success."""
 
 
+@planted_in("iommu_dma_ops/intel", "iommu_dma_ops/amd", "iommu_dma_ops/smmuv3", breaks=("DMA-08",),
+            name="hb-31-merged-length-wraps", bug="HB-31", commit="ab2cbeb0ed30")
+class MergedLengthWraps(Broken):
+    """The length of a merged segment is added up in 32 bits, so that it never exceeds the limit."""
+
+    def map_sg(self, dev: Device, sg: SgView, dir: int, attrs: int) -> int:
+        count: int = self.inner_map_sg(dev, sg, dir, attrs)
+        total = sum(sg[i].dma_length for i in range(max(count, 0)))
+        if total > 0xFFFFFFFF:
+            sg[0].dma_length = total & 0xFFFFFFFF
+            return 1
+        return count
+
+
 @planted_in("iommu_dma_ops/intel", "iommu_dma_ops/amd", breaks=("DMA-02",), name="hb-41-range-not-inserted",
             bug="HB-41", commit="a15a519ed6e5")
 class RangeNotInserted(Bounced):
@@ -200,6 +243,15 @@ class UnwindByNents(Broken):
     def unmap_sg(self, dev: Device, sg: SgView, dir: int, attrs: int) -> None:
         self.stale = []
         self.inner_unmap_sg(dev, sg, dir, attrs)
+
+
+@planted_in("alpha_pci_ops/tsunami-6g", breaks=("DMA-09",), name="hb-65-boundary-is-max-seg", bug="HB-65",
+            commit="ab875cf67e89")
+class BoundaryIsMaxSeg(Believes):
+    """The allocator takes max_seg_size for the boundary."""
+
+    def believed(self, dev: Device) -> dict[str, int]:
+        return {"segment_boundary_mask": dma_get_max_seg_size(dev) - 1}
 
 
 @planted_in("dma_iommu_ops/powernv", breaks=("DMA-08",), name="hb-66-max-seg-ignored",
