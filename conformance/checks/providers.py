@@ -128,6 +128,37 @@ def p2pmem_is_pinned(b: Bench) -> None:
     raise Violation("a release of more than was allocated went unnoticed")
 
 
+def _taken(provider: PciDev, size: int) -> int:
+    """What pci_alloc_p2pmem() gives, 0 where it fails."""
+    try:
+        return int(pci_alloc_p2pmem(provider, size))
+    except DmaError:
+        return 0
+
+
+@check
+def p2pmem_is_handed_out_once(b: Bench) -> None:
+    """A pool of two registrations, used up: no page twice, none beside the BAR, and no piece where only holes are."""
+    provider = _provider(b)
+    bar, half = provider.bars[0], BAR_SIZE // 2
+    for offset in (0, half):
+        pci_p2pdma_add_resource(provider, 0, size=half, offset=offset)
+    pages = []
+    while len(pages) <= BAR_SIZE // b.page and (address := _taken(provider, b.page)):
+        pages.append(address)
+    if sorted(pages) != list(range(bar.start, bar.start + BAR_SIZE, b.page)):
+        raise Violation("what was handed out is not each page once", pages=len(pages), of=BAR_SIZE // b.page)
+    for address in pages[::2]:
+        pci_free_p2pmem(provider, address, b.page)
+    wrong = _taken(provider, 2 * b.page)
+    if wrong:
+        raise Violation("two pages were found between pages that are in use", page=wrong)
+    pci_free_p2pmem(provider, pages[1], b.page)
+    found = _taken(provider, 3 * b.page)
+    if found != min(pages[0], pages[2]):
+        raise Violation("a hole of three pages is not found", page=found, meant=min(pages[0], pages[2]))
+
+
 @check
 def distances_add_up(b: Bench) -> None:
     """The sum over the clients: 4 below one switch, 0 for oneself; -1 for none, no PCI device, or one unsupported."""

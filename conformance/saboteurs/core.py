@@ -188,6 +188,18 @@ def p2pmem_not_unpinned(real: Real, pdev: PciDev, addr: int, size: int) -> None:
     pdev.p2pdma.pool.chunks[0].refs += 1
 
 
+@in_the_core("dma_ops.p2pdma.pci_alloc_p2pmem", breaks=("P2P-08",))
+def p2pmem_from_a_full_pool(real: Real, pdev: PciDev, size: int) -> int:
+    """pci_alloc_p2pmem() of a pool in which there is no such piece answers its first page."""
+    assert pdev.p2pdma is not None
+    try:
+        return int(real(pdev, size))
+    except DmaError:
+        if not pdev.p2pdma.pool.available:
+            raise
+        return pdev.p2pdma.pool.chunks[0].start
+
+
 @in_the_core("dma_ops.p2pdma.pci_free_p2pmem", breaks=("P2P-08",))
 def p2pmem_size_unchecked(real: Real, pdev: PciDev, addr: int, size: int) -> None:
     """pci_free_p2pmem() takes any size."""
