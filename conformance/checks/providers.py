@@ -143,7 +143,7 @@ def p2pmem_is_handed_out_once(b: Bench) -> None:
     bar, half = provider.bars[0], BAR_SIZE // 2
     for offset in (0, half):
         pci_p2pdma_add_resource(provider, 0, size=half, offset=offset)
-    pages = []
+    pages: list[int] = []
     while len(pages) <= BAR_SIZE // b.page and (address := _taken(provider, b.page)):
         pages.append(address)
     if sorted(pages) != list(range(bar.start, bar.start + BAR_SIZE, b.page)):

@@ -249,6 +249,17 @@ class MarkOutOfNowhere(Lists):
         return count
 
 
+@planted_in("iommu_dma_ops/intel", "iommu_dma_ops/amd", "iommu_dma_ops/smmuv3", breaks=("DMA-02",))
+class LargePagesUnaligned(Broken):
+    """The page size is chosen by the length alone: what is not aligned to a large page is refused."""
+
+    def map_page(self, dev: Device, page: int, offset: int, size: int, dir: int, attrs: int) -> int:
+        large = 1 << 21
+        if size >= large and (page + offset) % large:
+            return dev.machine.dma_addr_mask
+        return int(self.inner_map_page(dev, page, offset, size, dir, attrs))
+
+
 @planted_in(*DUMMY, breaks=("DMA-02", "DMA-16"))
 class RefusalIsAnAddress(Broken):
     """dma_map_page of a device that cannot do DMA answers the CPU's address."""
