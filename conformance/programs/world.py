@@ -21,7 +21,7 @@ from ..checks.lists import sources
 from ..selection import subject
 from .long_lists import long_lists
 from .memory import Row, Span, lines, overlap, random_bytes
-from .oracle import MAPS, MAX_LIVE, Broken, KernelDead, Live, Oracle
+from .oracle import MAPS, MAX_LIVE, MEMORY, Broken, KernelDead, Live, Oracle
 
 __all__ = ["DIRECTIONS", "KINDS", "MAX_LIVE", "Broken", "KernelDead", "World"]
 
@@ -395,7 +395,7 @@ class World(Oracle):
         if self.record.stale:
             return
         granule = max(self.page, 4096)
-        held = [(address // granule, (address + _whole(live, length) - 1) // granule)
+        held = [(address // granule, (address + self._whole(live, length) - 1) // granule)
                 for live in self.live.values() for address, length, _ in live.segments]
         for (address, length, _), live in gone:
             for at in {address, address + length - 1}:
@@ -405,6 +405,10 @@ class World(Oracle):
                 if phys is not None and phys != self.bench.window(at):
                     self.broken(live.release, "the device still gets through after unmap and flush", live, bus=at,
                                 phys=phys)
+
+    def _whole(self, live: Live, length: int) -> int:
+        """The bytes that a segment holds on the bus: coherent memory is whole pages."""
+        return -(-length // self.page) * self.page if live.kind in MEMORY else length
 
     def exhaust(self, row: Row, size: int, order: str) -> None:
         """Map until it fails, ever smaller pieces, then unmap all, first in first out or the other way round."""
