@@ -268,7 +268,7 @@ EXPLAINED = [
     ]),
     ("gart_dma_ops", "opteron-agp", "DMA-16 a head's offset", [
         ("map_sg", (17, [(4, 4096, 2188)], "TO_DEVICE")), ("map_page", (20, (5, 4088, 83), "TO_DEVICE")),
-        ("unmap", (17,)), ("look", (20,)),
+        ("unmap", (17,)), ("map_page", (21, (7, 0, 64), "TO_DEVICE")), ("look", (20,)),     # flushed when it maps
     ]),
     ("gart_dma_ops", "opteron-agp", "DMA-01 a head's offset", [
         ("map_sg", (29, [(4, 4096, 3724)], "FROM_DEVICE")), ("map_phys", (30, (3, 2866, 64), "BIDIRECTIONAL")),
