@@ -16,9 +16,10 @@ from .selection import SelectionError
 
 #: The commands as the help lists them.
 SECTIONS = {
-    "Run": ("run", "report", "explain", "merge", "diff", "candidates", "selftest"),
+    "Run": ("run", "report", "explain", "merge", "diff", "candidates", "selftest", "campaign"),
     "Real kernels and machines": ("topology", "trace", "replay", "judge", "oracle", "audit"),
-    "Look up": ("backends", "rules", "cflags", "completion"),
+    "Write": ("new-backend", "cflags"),
+    "Look up": ("backends", "rules", "completion"),
 }
 
 #: Commands in modules of their own, which are imported when they are asked for.
@@ -91,6 +92,15 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "cflags": (("compile C code of a driver", "cflags"),),
     "oracle": (("ours against Linux's own C", "oracle --kernel-source linux-source-6.1.tar.xz --cases 1000"),),
     "selftest": (("does the suite notice?", "selftest"), ("who is planted", "selftest --list")),
+    "campaign": (
+        ("random programs on every machine, on all processors", "campaign --out campaign"),
+        ("go on with it", "campaign --out campaign --resume"),
+        ("lists of thousands of entries, on one backend", "campaign -b jazz_dma_ops --shape lists --seeds 0:64"),
+    ),
+    "new-backend": (
+        ("a table of yours in C", "new-backend mine --lang c"),
+        ("in Python, in a folder of its own", "new-backend mine --lang python --out mine"),
+    ),
     "completion": (("for this session of bash", 'eval "$(dma-conformance completion bash)"'),),
 }
 

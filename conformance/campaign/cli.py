@@ -38,7 +38,7 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
     if not colon:
         first, last = "0", first
     if not (first.isdigit() and last.isdigit() and int(first) < int(last)):
-        raise click.BadParameter("is FIRST:LAST, or LAST, with FIRST below LAST")
+        raise click.BadParameter(f"{value!r} is not FIRST:LAST, or LAST, with FIRST below LAST")
     return int(first), int(last)
 
 
