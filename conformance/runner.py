@@ -73,7 +73,7 @@ def _here(selection: Selection, cases: Sequence[Case], time_limit: int, heard: H
         if isolation.foreign(name):
             outcome = isolation.run_isolated(case, name, seed, profile, time_limit)
         else:
-            faulthandler.dump_traceback_later(time_limit, exit=True)
+            faulthandler.dump_traceback_later(time_limit, exit=True, file=2)      # sys.stderr may be no file
             try:
                 outcome = run_named(case, name, seed, profile)
             finally:
