@@ -108,8 +108,9 @@ cdef class ArmIommuOps(DmaMapOps):
         if self.bitmaps[0] == NULL:
             raise MemoryError("no memory for the bitmaps")
         self.nr_bitmaps = 1
-        self.domain = domain if domain is not None else LpaeDomain(machine, 32, 40, aarch32=True,
-                                                                                  flush_all=True)
+        self.domain = domain
+        if domain is None:
+            self.domain = LpaeDomain(machine, 32, 40, aarch32=True, flush_all=True)
         self.walker = self.domain.walker
         self.map_errno = ENOMEM
         self.stack = []

@@ -27,7 +27,8 @@ def sample():
 @pytest.mark.parametrize("case", [*sample()], ids=lambda case: case.id)
 def test_the_command_gives_the_verdict(case, tmp_path):
     told = CliRunner().invoke(main, ["explain", case.id, "--seed", "3"])
-    lines = {line[:12].rstrip(): line[12:] for line in told.output.splitlines() if line[:1].strip() and line[11:12] == " "}
+    rows = (line for line in told.output.splitlines() if line[:1].strip() and line[11:12] == " ")
+    lines = {line[:12].rstrip(): line[12:] for line in rows}
     program, *words = shlex.split(lines["run it"])
     assert program == "pytest"
     status = pytest.main([*words, "-q", "--dma-out", str(tmp_path), "-p", "no:cacheprovider", "-p", "no:randomly"])
