@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 from .c_api import CObject
-from .device import Device, DmaMapOps
+from .device import Device, DmaMapOps, Walker
+
+class CWalker(Walker): ...
 
 class CDmaMapOps(DmaMapOps):
     object: CObject
