@@ -412,8 +412,8 @@ class World(Oracle):
                                 phys=phys)
 
     def _whole(self, live: Live, length: int) -> int:
-        """The bytes that a segment holds on the bus: coherent memory is whole pages."""
-        return -(-length // self.page) * self.page if live.kind in MEMORY else length
+        """The bytes that a segment may hold on the bus: coherent memory is whole pages, a power of two of them."""
+        return self.page << ((length - 1) // self.page).bit_length() if live.kind in MEMORY else length
 
     def exhaust(self, row: Row, size: int, order: str) -> None:
         """Map until it fails, ever smaller pieces, then unmap all, first in first out or the other way round."""
