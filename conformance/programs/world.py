@@ -30,11 +30,6 @@ KINDS = ("iova", "table", "swiotlb", "entries", "pages", "chunk", "iommu_map", "
 MOST = 1 << 30                          # bytes that exhaust() maps at most
 
 
-def _whole(live: Live, length: int) -> int:
-    """The bytes that a backend may map for a segment: coherent memory is often a power of two of pages."""
-    return 1 << (length - 1).bit_length() if live.kind in ("coherent", "pages") else length
-
-
 class World(Oracle):
     """The methods without underscore are the calls; the first argument is the mapping's name, a number."""
 
