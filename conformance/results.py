@@ -13,7 +13,7 @@ import hashlib
 import json
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,14 +25,39 @@ from .selection import DESIGNS, Case, Selection, in_shard
 from .verdict import Tally, Verdict
 
 SCHEMA_VERSION = 2
-HEADER = (
-    "type", "schema", "version", "python", "platform", "seed", "profile", "shard", "backends", "machines", "rules",
-    "rules_hash", "routes", "apis", "plan",
-)
 
 
 class ResultsError(ValueError):
     """A file that is no results.jsonl; the message is one sentence for the user."""
+
+
+def _number(value: object) -> bool:
+    return type(value) is int
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _shard(value: object) -> bool:
+    return isinstance(value, list) and list(map(type, value)) == [int, int] and 1 <= value[0] <= value[1]
+
+
+#: What a header has, and what each value must be.
+HEADER: dict[str, Callable[[Any], bool]] = {
+    "type": _text, "schema": _number, "version": _text, "python": _text, "platform": _text, "seed": _number,
+    "profile": _text, "shard": _shard,
+    "backends": lambda value: isinstance(value, dict) and _texts(list(value.values())),
+    "machines": lambda value: isinstance(value, dict) and all(map(_texts, value.values())),
+    "rules": _texts, "rules_hash": _text, "routes": _texts, "apis": _texts,
+    "plan": lambda value: isinstance(value, dict) and _number(value.get("cases")) and _text(value.get("sha256")),
+    "driver": lambda value: isinstance(value, dict) and _text(value.get("name")),
+}
+OPTIONAL = ("driver",)
 
 
 def project_version() -> str:
@@ -173,9 +198,12 @@ def read(path: Path) -> Report:
         raise ResultsError(f"{path} does not begin with a header, so it is no results.jsonl")
     if rows[0].get("schema") != SCHEMA_VERSION:
         raise ResultsError(f"{path} has schema {rows[0].get('schema')}, this version reads {SCHEMA_VERSION}")
-    lacking = [key for key in HEADER if key not in rows[0]]
+    lacking = [key for key in HEADER if key not in rows[0] and key not in OPTIONAL]
     if lacking:
         raise ResultsError(f"{path} has a header without {', '.join(lacking)}")
+    strange = [key for key, value in rows[0].items() if key in HEADER and not HEADER[key](value)]
+    if strange:
+        raise ResultsError(f"{path} has a header with a strange {', '.join(strange)}")
     report = Report(rows[0])
     for number, row in enumerate(rows[1:], 2):
         if report.footer is not None:

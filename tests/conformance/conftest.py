@@ -82,3 +82,8 @@ def damage_fixture():
 @pytest.fixture(name="damage_json")
 def damage_json_fixture():
     return damage_json
+
+
+@pytest.fixture
+def strange():
+    return STRANGE

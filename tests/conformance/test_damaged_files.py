@@ -2,6 +2,7 @@
 """Whatever is in a file that is read, there is an answer or one sentence, never a traceback. For lspci: topology."""
 
 import gzip
+import json
 import random
 from importlib.resources import files
 
@@ -63,6 +64,17 @@ def attack_rules(rounds, seed, damage):
 def test_results(results, tmp_path, damage, damage_json):
     statuses = attack("report", [results], tmp_path / "results.jsonl", 150, 1, (damage, damage_json))
     assert statuses[0] < 20
+
+
+def test_each_value_of_the_header(results, tmp_path, strange):
+    header, _, rest = results.partition(b"\n")
+    path = tmp_path / "results.jsonl"
+    for key in [*json.loads(header), "driver"]:
+        for value in strange:
+            path.write_bytes(json.dumps(json.loads(header) | {key: value}).encode() + b"\n" + rest)
+            result = CliRunner().invoke(main, ["report", str(path)])
+            assert isinstance(result.exception, SystemExit), f"{key} {value!r}: {result.exception!r}"
+            assert result.output.splitlines()[-1].startswith("Error: ")
 
 
 def test_runs(runs, tmp_path, damage, damage_json):
