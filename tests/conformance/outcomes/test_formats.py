@@ -6,18 +6,17 @@ import io
 import re
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from conformance.oracle.source import find
 from conformance.outcomes.badge import badge
 from conformance.outcomes.junit import junit
 from conformance.outcomes.ktap import ktap
 
 NASTY = "a < b & \"c\" ]]> \x00\x1b[31m # SKIP\nok 1 fine \\ \ud800"
 ALL = ("pass", "fail", "crashed", "timeout", "broken", "known", "waived", "not-tested", "not-applicable")
-KUNIT = [*Path("/usr/src").glob("l*/tools/testing/kunit"), *Path("/usr/src").glob("lx/*6.12/tools/testing/kunit")]
 
 
 @pytest.fixture
@@ -95,10 +94,11 @@ def test_ktap_says_what_is_wrong_with_the_run(every, report, result):
     assert top["tests"] == [(True, "mine", "SKIP")]
 
 
-@pytest.mark.parametrize("folder", [next((one for one in KUNIT if one.exists()), None)])
-def test_ktap_by_the_kernels_own_parser(every, folder, monkeypatch):
-    if folder is None:
-        pytest.skip("no source of Linux with tools/testing/kunit is here")
+def test_ktap_by_the_kernels_own_parser(every, monkeypatch):
+    source = find("6.12") or find("6.1")
+    if source is None or not source.path.is_dir():
+        pytest.skip("no unpacked source of Linux (DMA_CONFORMANCE_LINUX, /usr/src)")
+    folder = source.path / "tools/testing/kunit"
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     spec = importlib.util.spec_from_file_location("kunit_parser", folder / "kunit_parser.py")
