@@ -66,11 +66,17 @@ _KEYS = {f.name for f in fields(Rule)} - {"file"}
 _LISTS = ("applies_if", "checks", "saboteurs")
 
 
+def _said(name: object) -> str:
+    """A name out of a file, in one line."""
+    text = str(name)
+    return text if text.isprintable() else repr(text)
+
+
 def _rule(table: dict[str, Any], file: str, checks: Iterable[str]) -> Rule:
-    name = f"{file}: {table.get('id', 'a rule without an id')}"
+    name = f"{file}: {_said(table.get('id', 'a rule without an id'))}"
     unknown = set(table) - _KEYS
     if unknown:
-        raise RuleError(f"{name}: unknown key {', '.join(sorted(unknown))}")
+        raise RuleError(f"{name}: unknown key {', '.join(map(_said, sorted(unknown)))}")
     for key in ("id", "text", "level", "group"):
         if not isinstance(table.get(key), str) or not table[key]:
             raise RuleError(f"{name}: {key} is missing or not a text")
@@ -92,12 +98,12 @@ def _rule(table: dict[str, Any], file: str, checks: Iterable[str]) -> Rule:
             raise RuleError(f"{name}: applies_if: {error}") from None
     for check in table.get("checks", []):
         if check not in checks:
-            raise RuleError(f"{name}: there is no check called {check}")
+            raise RuleError(f"{name}: there is no check called {_said(check)}")
     if bool(table.get("checks")) == bool(table.get("not_tested")):
         raise RuleError(f"{name}: needs either checks or not_tested")
     for key in ("since", "until"):
         version = table.get(key, "")
-        if version and not all(part.isdigit() for part in version.split(".")):
+        if not isinstance(version, str) or (version and not all(part.isdigit() for part in version.split("."))):
             raise RuleError(f"{name}: {key} is {version!r}, not a kernel version")
     plain: dict[str, Any] = {key: value for key, value in table.items() if key not in ("source", *_LISTS)}
     lists: dict[str, Any] = {key: tuple(table.get(key, [])) for key in _LISTS}
@@ -111,9 +117,12 @@ def parse_rules(text: str, file: str, checks: Iterable[str]) -> list[Rule]:
     except tomllib.TOMLDecodeError as error:
         raise RuleError(f"{file}: {error}") from None
     if set(tables) - {"rule"}:
-        raise RuleError(f"{file}: unknown key {', '.join(sorted(set(tables) - {'rule'}))}")
+        raise RuleError(f"{file}: unknown key {', '.join(map(_said, sorted(set(tables) - {'rule'})))}")
     known = set(checks)
-    return [_rule(table, file, known) for table in tables.get("rule", [])]
+    rows = tables.get("rule", [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise RuleError(f"{file}: rule is not a list of tables")
+    return [_rule(row, file, known) for row in rows]
 
 
 @cache
