@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from .results import ResultsError
 from .rules import RuleError
@@ -155,8 +156,18 @@ class Group(click.Group):
             raise click.UsageError(str(error)) from None
 
 
+class _File(Console):
+    """A file or a pipe: it has no edge at which to break, so that a line of text can be searched for as a whole."""
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        if soft_wrap is None:
+            soft_wrap = all(isinstance(part, str | Text) for part in objects)
+        super().print(*objects, soft_wrap=soft_wrap, **options)
+
+
 def console(*, stderr: bool = False) -> Console:
+    """Where a command writes: as wide as the terminal, or as ``COLUMNS`` says, or without an edge for text and 160 for tables."""
     made = Console(stderr=stderr, highlight=False)
-    if not made.is_terminal and "COLUMNS" not in os.environ:
-        made.width = 160                            # a file or a pipe has no edge at which to cut
-    return made
+    if made.is_terminal or "COLUMNS" in os.environ:
+        return made
+    return _File(stderr=stderr, highlight=False, width=160)

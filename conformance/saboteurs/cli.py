@@ -22,6 +22,7 @@ from ..completion import saboteur_names
 from ..detection import NAME, SCHEMA_VERSION
 from ..results import project_version
 from ..rules import fingerprint, load_rules
+from ..terminal import console
 from . import SABOTEURS
 from .selftest import Matrix, jobs, run
 from .shapes import absent, planted
@@ -85,7 +86,7 @@ def _killers(matrix: Matrix) -> Table:
     return table
 
 
-def show(console: Console, matrix: Matrix, *, complete: bool) -> None:
+def show(screen: Console, matrix: Matrix, *, complete: bool) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("rule", no_wrap=True)
     table.add_column("kills", justify="right")
@@ -93,27 +94,27 @@ def show(console: Console, matrix: Matrix, *, complete: bool) -> None:
     for rule, by in sorted(matrix.kills.items()):
         names = ", ".join(f"{name} ({len(targets)})" for name, targets in by.items())
         table.add_row(rule, str(sum(map(len, by.values()))), names)
-    console.print(table)
-    console.print(_killers(matrix))
+    screen.print(table)
+    screen.print(_killers(matrix))
     for name, target in matrix.survivors:
         said = "; ".join(
             f"{one.rule} {one.broken}, without it {one.real}"
             for one in matrix.sightings if (one.saboteur, one.target) == (name, target)
         )
-        console.print(f"[red]survives[/]  {name} in {target}: {SABOTEURS[name].what} ({said})")
+        screen.print(f"[red]survives[/]  {name} in {target}: {SABOTEURS[name].what} ({said})")
     for rule, name in matrix.missed:
-        console.print(f"[red]missed[/]    {rule} does not see {name} anywhere")
+        screen.print(f"[red]missed[/]    {rule} does not see {name} anywhere")
     if complete:
         for rule in matrix.idle:
-            console.print(f"[red]idle[/]      {rule} has checks and kills nothing")
+            screen.print(f"[red]idle[/]      {rule} has checks and kills nothing")
         history = [one for one in SABOTEURS.values() if one.bug]
-        console.print(f"\n{len(history)} historical bugs of Linux are among them; left out:")
+        screen.print(f"\n{len(history)} historical bugs of Linux are among them; left out:")
         for bug in left_out():
-            console.print(f"  {bug['id']}: {bug['what']} ({bug['why']})")
+            screen.print(f"  {bug['id']}: {bug['what']} ({bug['why']})")
     killed, planted = matrix.score
     kinds = {one.saboteur for one in matrix.sightings}
     backends = {one.target.split("/")[0] for one in matrix.sightings}
-    console.print(
+    screen.print(
         f"\n{len(kinds)} saboteurs, {planted} times planted in {len(backends)} backends: "
         f"{killed} killed, detection {100 * killed / planted:.1f} %"
     )
@@ -135,9 +136,6 @@ def selftest_command(
     unknown = [name for name in saboteurs if name not in SABOTEURS]
     if unknown:
         raise click.UsageError(f"there is no saboteur {unknown[0]!r}; --list shows them")
-    console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 160
     if list_:
         for one in SABOTEURS.values():
             origin = f" [{one.bug}, {one.commit}]" if one.bug else ""
@@ -152,5 +150,5 @@ def selftest_command(
     if json_:
         click.echo(written)
     else:
-        show(console, matrix, complete=not saboteurs)
+        show(console(), matrix, complete=not saboteurs)
     sys.exit(1 if matrix.survivors or matrix.missed or (not saboteurs and matrix.idle) else 0)
