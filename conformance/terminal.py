@@ -166,7 +166,7 @@ class _File(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where a command writes: as wide as the terminal, or as ``COLUMNS`` says, or without an edge for text and 160 for tables."""
+    """Where a command writes: as wide as the terminal or ``COLUMNS``; else text has no edge, and a table 160."""
     made = Console(stderr=stderr, highlight=False)
     if made.is_terminal or "COLUMNS" in os.environ:
         return made
