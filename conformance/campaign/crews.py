@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from multiprocessing.connection import wait as wait_for
 from typing import Any, Protocol
 
 from ..results import project_version
@@ -57,6 +60,18 @@ class Here:
         pass
 
 
+def end_with_parent() -> None:
+    """A worker waits for tasks on a pipe whose other end it holds too: it would outlive a driver that was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 class Processes:
     """Processes of this machine. When one dies all that were handed out are lost, and the crew is made anew."""
 
@@ -67,7 +82,8 @@ class Processes:
         self.pool = self._made()
 
     def _made(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self.workers, mp_context=context, initializer=end_with_parent)
 
     def hand(self, task: Task) -> None:
         try:

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from importlib.resources import files
 
@@ -115,6 +116,38 @@ class Losing(Here):
             yield self.tasks.pop(0), None
         else:
             yield from super().collect()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
+def test_workers_end_with_a_driver_that_is_killed(tmp_path):
+    def alive(pid):
+        try:
+            with open(f"/proc/{pid}/stat") as stat:
+                return stat.read().rpartition(")")[2].split()[0] != "Z"
+        except FileNotFoundError:
+            return False
+
+    journal = tmp_path / "journal.jsonl"
+    driver = subprocess.Popen(
+        [sys.executable, "-P", "-m", "conformance", "campaign", "-b", "gart_dma_ops", "--seeds", "10000000", "-n", "2",
+         "--out", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: journal.exists() and journal.read_text().count("\n") > 2)
+        with open(f"/proc/{driver.pid}/task/{driver.pid}/children") as listed:
+            children = [int(pid) for pid in listed.read().split()]
+        assert len(children) >= 2
+    finally:
+        driver.kill()
+        driver.wait()
+    wait_until(lambda: not any(map(alive, children)))
+
+
+def wait_until(done, seconds=60):
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it has not happened"
+        time.sleep(0.05)
 
 
 def test_what_is_lost_twice_is_run_again(reference):
