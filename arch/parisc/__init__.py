@@ -80,6 +80,9 @@ RECORDS = (
         proof="recorded",
         known=(
             *_SHARED,
+            Known("DMA-11", "drivers/parisc/ccio-dma.c: ccio_alloc_range",
+                  "more pages than a word of the map has bits, 32 or 64, are BUG_ON(), not an error",
+                  checks=("oversized_entries_are_errors",)),
         ),
     ),
     BackendRecord(
@@ -103,6 +106,13 @@ RECORDS = (
                   checks=("offset_beyond_the_page",)),
             Known("DMA-30", "sba_iommu.c: sba_search_bitmap",
                   "a range longer than half a word of the map is aligned to a word of pages, 32 or 64"),
+            Known(("DMA-02", "DMA-06"), "drivers/parisc/sba_iommu.c: sba_search_bitmap",
+                  "a range of more pages than a word of the map has bits, 32 or 64, takes one word at most: later "
+                  "mappings are written over its entries",
+                  checks=("large_maps_keep_apart", "large_entries_lead_to_each_page")),
+            Known("DMA-11", "drivers/parisc/sba_iommu.c: sba_alloc_range; iommu-helpers.h: iommu_fill_pdir",
+                  "so nothing fails that is too large: entries are written behind the end of the table",
+                  checks=("oversized_entries_are_errors",)),
             Known("DMA-41", "sba_iommu.c: sba_search_bitmap",
                   "a stream of no bytes takes a whole word of the map and is never freed"),
         ),

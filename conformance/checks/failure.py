@@ -179,10 +179,12 @@ def usable(subject: Subject) -> tuple[Way, ...]:
     return tuple(ways)
 
 
-def provoke(b: Bench, direction: int = DMA_TO_DEVICE) -> Iterator[Failure]:
+def provoke(
+    b: Bench, direction: int = DMA_TO_DEVICE, among: Callable[[Way], bool] = lambda way: True
+) -> Iterator[Failure]:
     """Every map that could be made to fail, each on a bench of its own. Raises NotTested if none could."""
     failed = 0
-    for way in usable(b.subject):
+    for way in filter(among, usable(b.subject)):
         failure = attempt(way, b.fresh(), direction)
         if failure is not None:
             failed += 1
@@ -191,10 +193,24 @@ def provoke(b: Bench, direction: int = DMA_TO_DEVICE) -> Iterator[Failure]:
         raise NotTested(f"no map could be made to fail in {len(WAYS)} ways")
 
 
+def _oversize(way: Way) -> bool:
+    return "bytes" in way.label
+
+
 @check
 def errors_are_allowed(b: Bench) -> None:
     """dma_map_sgtable fails with one of EINVAL, ENOMEM, EIO, EREMOTEIO; dma_map_sg of the same list with 0."""
-    for failure in provoke(b):
+    _expect_errors(b, lambda way: not _oversize(way))
+
+
+@check
+def oversized_entries_are_errors(b: Bench) -> None:
+    """So does the map of a list with an entry that is longer than what the backend can map."""
+    _expect_errors(b, _oversize)
+
+
+def _expect_errors(b: Bench, among: Callable[[Way], bool]) -> None:
+    for failure in provoke(b, among=among):
         trial = failure.bench
         if failure.bug is not None and "empty" in failure.way.label:
             continue                                    # DMA-41 sees those

@@ -11,6 +11,7 @@ from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DMA_TO_DEVICE, DmaError,
 
 from . import check
 from .bench import SHAPES, Bench, Lot, NotTested, Row, Segment, Violation
+from .pairing import expect_pages
 
 
 def sources(lot: Lot, segments: list[Segment]) -> list[list[tuple[int, int]]]:
@@ -86,6 +87,29 @@ def count_segments_suffice(b: Bench) -> None:
             raise Violation("dma_map_sg wrote sgt.nents", nents=sgt2.nents)
         trial.unmap(sgt, DMA_TO_DEVICE)
         dma_ops.dma_unmap_sg(twin.device, sgt2, DMA_TO_DEVICE)
+
+
+@check
+def large_entries_lead_to_each_page(b: Bench) -> None:
+    """Entries longer than any unit of an allocator: each segment leads to each page of its entries."""
+    if b.device.has_dma_parms:
+        dma_ops.dma_set_max_seg_size(b.device, 0xFFFFFFFF)
+    try:
+        start = b.machine.alloc_ram(23 - b.machine.page_shift, b.subject.reach[0])
+        rows = [(start, 0, 65 * b.page), (start + 2 * b.page, 0, 1 << 22), (start, 0, 3 * b.page), (start, 0, 1 << 21)]
+        sgt = b.table(rows)
+        segments = b.map(sgt)
+    except (MemoryError, DmaError, KernelBug) as error:
+        raise NotTested(f"no list of megabytes: {error}") from None
+    if b.reach(segments[0][0]) != start:
+        raise NotTested("the device gets a bounce buffer")
+    lot = Lot("large", rows, [], [])
+    for (bus, _, _), part in zip(segments, sources(lot, segments), strict=True):
+        at = bus
+        for entry, length in part:
+            expect_pages(b, at, rows[entry][0] + rows[entry][1], length)
+            at += length
+    b.unmap(sgt)
 
 
 @check

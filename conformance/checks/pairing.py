@@ -204,3 +204,37 @@ def large_maps_lead_to_each_page(b: Bench) -> None:
         trial.ops.flush()
         gone = [(address + at, trial.page, 0) for at in range(0, size, 7 * trial.page)]
         trial.expect_gone([*gone, (address + size - trial.page, trial.page, 0)], "after a large mapping was unmapped")
+
+
+@check
+def large_maps_keep_apart(b: Bench) -> None:
+    """Of two mappings longer than any unit of an allocator, and one of a page, each leads to its own pages, also when
+    one of the others is gone."""
+    for size in (65 * b.page, (1 << 22) + b.page):
+        trial = b.fresh()
+        if size > dma_ops.dma_max_mapping_size(trial.device):
+            return
+        live = []
+        try:
+            start = trial.machine.alloc_ram(23 - trial.machine.page_shift, trial.subject.reach[0])
+            for at, length in ((0, size), (b.page, b.page), (3 * b.page, size)):
+                bus = dma_ops.dma_map_page(trial.device, start + at, 0, length, DMA_BIDIRECTIONAL)
+                live.append((bus, start + at, length))
+        except (MemoryError, DmaError, KernelBug):
+            continue                                    # not every window is so large, nor every unit
+        if trial.reach(live[0][0]) != start:
+            return                                      # a bounce buffer
+        while live:
+            for bus, phys, length in live:
+                expect_pages(trial, bus, phys, length)
+            bus, _, length = live.pop(0)
+            dma_ops.dma_unmap_page(trial.device, bus, length, DMA_BIDIRECTIONAL)
+            trial.ops.flush()
+
+
+def expect_pages(b: Bench, bus: int, phys: int, length: int) -> None:
+    """The first byte of each page, and the last of all, is reached."""
+    for at in (*range(0, length, b.page), length - 1):
+        seen = b.reach(bus + at)
+        if seen != phys + at:
+            raise Violation("a page of a large mapping is not reached", bus=bus + at, phys=seen, meant=phys + at)
