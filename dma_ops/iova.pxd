@@ -15,7 +15,7 @@ cdef enum:
     IOVA_DEPOT_DELAY = 100              # ms, 6.7 and later
 
 cdef struct iova:                       # one cache line
-    rb_node node                        # first: a tree node is an iova
+    rb_node node                        # first: a tree node is an iova; its offer is the room below it
     iova *prev                          # neighbours in address order
     iova *next
     u64 pfn_lo
@@ -39,6 +39,7 @@ cdef struct iova_rcache:                # one order
 cdef struct iova_domain:
     rb_node *root
     iova anchor                         # above all space; never removed
+    iova *lowest                        # the anchor, if there is nothing else
     iova *cached_node                   # where the next search starts ...
     iova *cached32_node                 # ... and where one limited to 4 GiB does
     u64 granule

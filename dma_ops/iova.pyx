@@ -3,16 +3,21 @@
 
 Ranges live in a tree that is searched top-down from a cached node: allocation goes downwards and does not come back to
 a hole above that node before the space below is exhausted. Freed ranges of up to 32 granules stay in the tree, and go
-round through magazines of 127 per CPU and order, newest first. Every result follows from the order of the ranges, so
-that the tree's shape and the threaded list beside it are this file's own.
+round through magazines of 127 per CPU and order, newest first.
+
+Every result follows from the order of the ranges, so that the tree's shape and the list threaded through it are this
+file's own. So is the way to a hole: Linux looks at each range from the cached node down, here every range knows the
+largest request that fits below it, and the tree the largest of each subtree: the same hole, in O(log n).
 """
 
 from libc.errno cimport ENOMEM
 from libc.stdlib cimport calloc, free, malloc, realloc
 from posix.stdlib cimport posix_memalign
 
+from scatterlist.types cimport u16
+
 from .errors cimport kernel_bug
-from .rbtree cimport rb_erase, rb_insert
+from .rbtree cimport rb_erase, rb_insert, rb_offer
 
 from .errors import DmaError
 
@@ -22,6 +27,7 @@ cdef extern from *:
 
 cdef enum:
     SLAB_NODES = 63             # and one line for the slab's own link: 4 KiB
+    LARGE = 1 << 15             # sizes from here on are rounded to a power of two in 16 bits
 
 cdef u64 IOVA_ANCHOR = ~<u64>0
 
@@ -33,6 +39,35 @@ cdef inline unsigned int fls(u64 x) noexcept nogil:
 
 cdef inline unsigned int order_base_2(u64 size) noexcept nogil:
     return fls(size - 1) if size > 1 else 0
+
+
+cdef inline u16 size_class(u64 size) noexcept nogil:
+    """16 bits that compare as sizes do; large ones may be equal that are not."""
+    return size if size < LARGE else LARGE + fls(size)
+
+
+cdef inline u16 room(u64 below, u64 above) noexcept nogil:
+    """The class of the largest size-aligned request that fits between two used granules.
+
+    As an alignment is the size rounded up to a power of two, smaller ones fit, too. Of all numbers from below + 1 to
+    above the most even one parts the hole: behind it fits all that there is space for, before it a power of two.
+    """
+    cdef u64 middle, before, behind
+    cdef unsigned int even
+    if below + 1 >= above:
+        return 0
+    even = fls(below ^ above) - 1
+    middle = above >> even << even
+    behind = above - middle
+    before = middle - below - 1
+    if before > behind and <u64>1 << (fls(before) - 1) > behind:
+        return size_class(<u64>1 << (fls(before) - 1))
+    return size_class(behind)
+
+
+cdef inline void set_room(iova_domain *iovad, iova *n) noexcept nogil:
+    """The anchor and the lowest offer none: the limit cuts the room below the one, start_pfn that below the other."""
+    rb_offer(&n.node, room(n.prev.pfn_hi, n.pfn_lo) if n.prev != NULL and n != &iovad.anchor else 0)
 
 
 # -- nodes -----------------------------------------------------------------------------------------------------
@@ -65,11 +100,15 @@ cdef inline void link_before(iova_domain *iovad, iova *n, iova *following) noexc
     n.prev = following.prev
     if n.prev != NULL:
         n.prev.next = n
+    else:
+        iovad.lowest = n
     following.prev = n
     if following.node.child[0] == NULL:
         rb_insert(&iovad.root, &following.node, 0, &n.node)
     else:
         rb_insert(&iovad.root, &n.prev.node, 1, &n.node)
+    set_room(iovad, n)
+    set_room(iovad, following)
     iovad.nodes += 1
     iovad.pages += n.pfn_hi - n.pfn_lo + 1
 
@@ -80,6 +119,19 @@ cdef iova *first_above(iova_domain *iovad, u64 pfn) noexcept nogil:
     cdef iova *found = &iovad.anchor
     while node != NULL:
         if (<iova *>node).pfn_hi < pfn:
+            node = node.child[1]
+        else:
+            found = <iova *>node
+            node = node.child[0]
+    return found
+
+
+cdef iova *first_from(iova_domain *iovad, u64 pfn) noexcept nogil:
+    """The lowest range that does not begin below pfn: the anchor at the latest."""
+    cdef rb_node *node = iovad.root
+    cdef iova *found = &iovad.anchor
+    while node != NULL:
+        if (<iova *>node).pfn_lo < pfn:
             node = node.child[1]
         else:
             found = <iova *>node
@@ -113,6 +165,9 @@ cdef void remove_iova(iova_domain *iovad, iova *n) noexcept nogil:
     n.next.prev = n.prev
     if n.prev != NULL:
         n.prev.next = n.next
+    else:
+        iovad.lowest = n.next
+    set_room(iovad, n.next)
     iovad.nodes -= 1
     iovad.pages -= n.pfn_hi - n.pfn_lo + 1
     free_iova_mem(iovad, n)
@@ -129,7 +184,7 @@ cdef int init_iova_domain(iova_domain *iovad, u64 granule, u64 start_pfn, u64 pa
     iovad.start_pfn = start_pfn
     iovad.dma_32bit_pfn = <u64>1 << (32 - iovad.shift)
     iovad.max32_alloc_size = iovad.dma_32bit_pfn
-    iovad.cached_node = iovad.cached32_node = &iovad.anchor
+    iovad.lowest = iovad.cached_node = iovad.cached32_node = &iovad.anchor
     iovad.anchor.pfn_lo = iovad.anchor.pfn_hi = IOVA_ANCHOR
     iovad.anchor.prev = iovad.anchor.next = NULL
     iovad.root = NULL
@@ -137,39 +192,101 @@ cdef int init_iova_domain(iova_domain *iovad, u64 granule, u64 start_pfn, u64 pa
     return 0
 
 
+cdef struct request:
+    u64 size
+    u64 align_mask
+    u16 least               # no offer below this will do; one that is not may still be too small
+
+
+cdef inline bint fits(const iova *n, const request *want) noexcept nogil:
+    """Whether the room below n, which is not the lowest, is enough."""
+    return n.pfn_lo >= want.size and (n.pfn_lo - want.size) & want.align_mask > n.prev.pfn_hi
+
+
+cdef iova *highest_fit(rb_node *node, const request *want) noexcept nogil:
+    """The highest range of a subtree with room below it, or NULL."""
+    cdef iova *found
+    cdef rb_node *child
+    cdef u16 most = node.offer
+    cdef int side
+    for side in range(1, -1, -1):
+        child = node.child[side]
+        if child != NULL:
+            if child.most >= want.least:
+                found = highest_fit(child, want)
+                if found != NULL:
+                    return found
+            if child.most > most:
+                most = child.most
+        if side and node.offer >= want.least and fits(<iova *>node, want):
+            return <iova *>node
+    node.most = most
+    return NULL
+
+
+cdef iova *next_fit(iova_domain *iovad, iova *start, const request *want) noexcept nogil:
+    """The highest range below start with room below it; the lowest of all, whatever it has, if there is none."""
+    cdef rb_node *node = &start.node
+    cdef rb_node *came
+    cdef iova *found
+    while True:
+        if node.child[0] != NULL and node.child[0].most >= want.least:
+            found = highest_fit(node.child[0], want)
+            if found != NULL:
+                return found
+        came = node
+        node = node.parent
+        while node != NULL and node.child[0] == came:
+            came = node
+            node = node.parent
+        if node == NULL:
+            return iovad.lowest
+        if node.offer >= want.least and fits(<iova *>node, want):
+            return <iova *>node
+
+
+cdef inline iova *above_room(iova_domain *iovad, iova *start, u64 limit_pfn, const request *want,
+                             u64 *new_pfn) noexcept nogil:
+    """Where Linux's walk down from start ends, and the pfn it has then; NULL if that wraps below 0."""
+    cdef iova *above = start
+    cdef u64 high_pfn
+    if above.prev != NULL and above.prev.pfn_lo >= limit_pfn:
+        above = first_from(iovad, limit_pfn)
+    high_pfn = min(above.pfn_lo, limit_pfn)
+    new_pfn[0] = (high_pfn - want.size) & want.align_mask
+    if high_pfn >= want.size and above.prev != NULL and new_pfn[0] <= above.prev.pfn_hi:
+        above = next_fit(iovad, above, want)
+        high_pfn = above.pfn_lo
+        new_pfn[0] = (high_pfn - want.size) & want.align_mask
+    return above if high_pfn >= want.size else NULL
+
+
 cdef int insert_range(iova_domain *iovad, u64 size, u64 limit_pfn, iova *new, bint size_aligned) noexcept nogil:
     """Find room below limit_pfn (exclusive) and put new there; 0 or -ENOMEM."""
-    cdef u64 align_mask = ~<u64>0, high_pfn = limit_pfn, low_pfn = iovad.start_pfn
-    cdef u64 new_pfn, retry_pfn
+    cdef request want
+    cdef u64 new_pfn = 0, retry_pfn
+    cdef unsigned int order = fls(size - 1) & 63
     cdef iova *above
-    cdef iova *curr
-    if size_aligned:
-        align_mask <<= fls(size - 1) & 63
+    cdef iova *start
+    want.size = size
+    want.align_mask = ~<u64>0 << order if size_aligned else ~<u64>0
+    # a hole of any size offers more than a third of it: its larger part, or that rounded down to a power of two
+    want.least = size_class(size if size_aligned and size - 1 < <u64>1 << order else 1 + size // 3)
     if limit_pfn <= iovad.dma_32bit_pfn:
         if size >= iovad.max32_alloc_size:
             return -ENOMEM
-        curr = iovad.cached32_node
+        start = iovad.cached32_node
     else:
-        curr = iovad.cached_node
-    retry_pfn = curr.pfn_hi
-    while True:
-        while True:
-            if curr.pfn_lo < high_pfn:
-                high_pfn = curr.pfn_lo
-            new_pfn = (high_pfn - size) & align_mask
-            above = curr
-            curr = curr.prev
-            if curr == NULL or new_pfn > curr.pfn_hi or new_pfn < low_pfn:
-                break
-        if high_pfn >= size and new_pfn >= low_pfn:
-            break
-        if low_pfn != iovad.start_pfn or retry_pfn >= limit_pfn:
+        start = iovad.cached_node
+    above = above_room(iovad, start, limit_pfn, &want, &new_pfn)
+    if above == NULL or new_pfn < iovad.start_pfn:
+        retry_pfn = start.pfn_hi
+        if retry_pfn < limit_pfn:       # once more, from the limit down to where the first walk began
+            above = above_room(iovad, &iovad.anchor, limit_pfn, &want, &new_pfn)
+        if retry_pfn >= limit_pfn or above == NULL or new_pfn <= retry_pfn:
             # whatever the limit was: a request with a low limit bars larger ones with a higher limit, too
             iovad.max32_alloc_size = size
             return -ENOMEM
-        high_pfn = limit_pfn            # once more, from the limit down to where the first walk began
-        low_pfn = retry_pfn + 1
-        curr = &iovad.anchor if limit_pfn > iovad.dma_32bit_pfn else first_above(iovad, limit_pfn)
     new.pfn_lo = new_pfn
     new.pfn_hi = new_pfn + size - 1
     link_before(iovad, new, above)
@@ -211,6 +328,7 @@ cdef iova *reserve_iova(iova_domain *iovad, u64 pfn_lo, u64 pfn_hi) noexcept nog
         if pfn_lo < n.pfn_lo:
             iovad.pages += n.pfn_lo - pfn_lo
             n.pfn_lo = pfn_lo
+            set_room(iovad, n)
         if pfn_hi <= n.pfn_hi:
             iovad.reserved += iovad.pages - before
             return n

@@ -3,12 +3,20 @@
 
 Header only, so that each module has its own inlined copy. child[0] is the lower side; a mirrored case is the same code
 with the side swapped.
+
+A node may have an offer, a number (rb_offer), by which a search skips whole subtrees: most is never less than the
+greatest offer below it. That it may be greater keeps insertion and removal from walking to the root: whoever searches a
+subtree in vain puts it right.
 """
+
+from scatterlist.types cimport u16
 
 cdef struct rb_node:
     rb_node *parent
     rb_node *child[2]
-    long red
+    unsigned int red
+    u16 offer
+    u16 most                    # of the offers in this subtree: a bound from above
 
 cdef inline void rb_replace_child(rb_node **root, rb_node *parent, rb_node *old, rb_node *new) noexcept nogil:
     if parent == NULL:
@@ -26,6 +34,7 @@ cdef inline void rb_rotate(rb_node **root, rb_node *n, int side) noexcept nogil:
     rb_replace_child(root, n.parent, n, up)
     up.child[side] = n
     n.parent = up
+    up.most = n.most
 
 cdef inline bint rb_is_red(const rb_node *n) noexcept nogil:
     return n != NULL and n.red
@@ -37,6 +46,7 @@ cdef inline void rb_insert(rb_node **root, rb_node *parent, int side, rb_node *n
     n.parent = parent
     n.child[0] = n.child[1] = NULL
     n.red = 1
+    n.offer = n.most = 0
     if parent == NULL:
         root[0] = n
     else:
@@ -60,12 +70,19 @@ cdef inline void rb_insert(rb_node **root, rb_node *parent, int side, rb_node *n
         break
     root[0].red = 0
 
+cdef inline void rb_offer(rb_node *n, u16 offer) noexcept nogil:
+    n.offer = offer
+    while n != NULL and n.most < offer:
+        n.most = offer
+        n = n.parent
+
 cdef inline void rb_erase(rb_node **root, rb_node *n) noexcept nogil:
     cdef rb_node *out = n           # the node that leaves its place: n, or its successor, which then takes n's
     cdef rb_node *x                 # what moves up instead
     cdef rb_node *parent            # x's parent, as x may be NULL
     cdef rb_node *sibling
     cdef int side
+    cdef u16 offer
     cdef bint was_red
     if n.child[0] != NULL and n.child[1] != NULL:
         out = n.child[1]
@@ -80,7 +97,9 @@ cdef inline void rb_erase(rb_node **root, rb_node *n) noexcept nogil:
     if out != n:
         if parent == n:
             parent = out
+        offer = out.offer
         out[0] = n[0]
+        out.offer = offer
         rb_replace_child(root, n.parent, n, out)
         for side in range(2):
             if out.child[side] != NULL:

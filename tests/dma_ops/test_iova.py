@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bisect
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -159,8 +160,7 @@ class Twin:
         self.cached = {True: ANCHOR, False: ANCHOR}
         self.max32 = 1 << 20
 
-    def search(self, size: int, top: int, floor: int, start: int) -> int | None:
-        align = 1 << (size - 1).bit_length()
+    def search(self, size: int, top: int, floor: int, start: int, align: int) -> int | None:
         at = bisect.bisect_left(self.held, (start, 0))
         while at >= 0:
             top = min(top, self.held[at][0])
@@ -172,16 +172,17 @@ class Twin:
                 return new
         return None
 
-    def alloc(self, size: int, limit: int) -> int | None:
+    def alloc(self, size: int, limit: int, aligned: bool = True) -> int | None:
+        align = 1 << (size - 1).bit_length() if aligned else 1
         small = limit + 1 <= 1 << 20
         if small and size >= self.max32:
             return None
         start = self.cached[small]
-        new = self.search(size, limit + 1, 1, start)
+        new = self.search(size, limit + 1, 1, start, align)
         if new is None:
             end = next(hi for lo, hi in self.held if lo == start)
             if end < limit + 1:
-                new = self.search(size, limit + 1, end + 1, ANCHOR)
+                new = self.search(size, limit + 1, end + 1, ANCHOR, align)
             if new is None:
                 self.max32 = size
                 return None
@@ -224,6 +225,32 @@ def test_tree_against_its_twin(steps: list[tuple[int, int, int]]) -> None:
         assert space.ranges()[::-1] == twin.held[:-1]
         assert all(space.find(hi) == (lo, hi) for lo, hi in twin.held[:-1])
     assert space.state()["cached32"] == twin.cached[True]
+
+
+@pytest.mark.parametrize("aligned", [1.0, 0.5], ids=["aligned", "half aligned"])
+def test_a_fragmented_space_against_its_twin(aligned: float) -> None:
+    """Holes of all sizes: the tree must skip no subtree that has the highest one."""
+    rng = random.Random(aligned)
+    space, twin = IovaDomain(), Twin()
+    live: list[int] = []
+    for step in range(5000):
+        if live and rng.random() < (0.25 if step < 1000 else 0.5):
+            pfn = live.pop(rng.randrange(len(live)))
+            space.free_tree(pfn)
+            twin.free(pfn)
+            continue
+        size = rng.randint(1, 1 << rng.choice([0, 2, 3, 4, 5, 6, 7, 9, 17]))
+        limit = rng.choice([LIMIT32 >> 2, LIMIT32, LIMIT32, (1 << 22) - 1])
+        small = rng.random() < aligned
+        pfn = twin.alloc(size, limit, small)
+        if pfn is None:
+            with pytest.raises(DmaError):
+                space.alloc_tree(size, limit, small)
+        else:
+            assert space.alloc_tree(size, limit, small) == pfn, step
+            live.append(pfn)
+    assert space.ranges()[::-1] == twin.held[:-1]
+    assert len(live) > 300
 
 
 def test_many_ranges_in_and_out() -> None:
