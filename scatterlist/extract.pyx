@@ -6,7 +6,7 @@ UBUF and IOVEC iterators pin a user process's pages, FOLIOQ and XARRAY walk the 
 
 from scatterlist.bvec cimport BioVecs
 from scatterlist.core cimport SgTable, scatterlist, sg_is_last, sg_set_page
-from scatterlist.types cimport u32, u64
+from scatterlist.types cimport s64, u32, u64
 
 
 cdef class IovIter:
@@ -77,7 +77,6 @@ def extract_iter_to_sg(IovIter iter not None, u64 maxsize, SgTable sgtable not N
     cdef list rows = []
     if maxsize == 0 or sg_max == 0:
         return 0
-    maxsize = min(maxsize, <u64>1 << 62)
     for i in range(iter.first, iter.total()):
         length = iter.length_of(i)
         if start >= length:
@@ -98,7 +97,7 @@ def extract_iter_to_sg(IovIter iter not None, u64 maxsize, SgTable sgtable not N
                 length -= piece
                 done += piece
                 used += 1
-        if maxsize == 0 or used == sg_max:
+        if <s64>maxsize <= 0 or used == sg_max:     # ssize_t in Linux: 2^63 and more end after one segment
             break
         start = 0
     while room < sgtable.sgt.orig_nents and not sg_is_last(sg + room):

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Page, dma-page and mapping iterators (lib/scatterlist.c, Linux 6.1).
 
-All sums are 32 bits wide as in Linux: an entry whose offset + length reaches 4 GiB - PAGE_SIZE counts fewer pages than
-it has. Linux's linear address of a page (kmap) is its physical address here.
+All sums are 32 bits wide as in Linux: an entry whose offset + length exceeds 4 GiB - PAGE_SIZE counts fewer pages than
+it has. The mapping iterator moves on to the page of an entry's offset, even if the entry is empty and has no such page:
+the first page of the next entry is then passed over (Linux's fault). Linux's linear address of a page (kmap) is its
+physical address here.
 """
 
 import warnings
