@@ -200,8 +200,8 @@ cdef class PhysMem:
         return 0
 
     cdef int copy(self, phys_addr_t dst, phys_addr_t src, size_t n) noexcept nogil:
-        """memcpy within physical memory, forwards: on to what follows the source, it repeats the source. Copying what
-        does not exist onto what does not exist allocates nothing."""
+        """memcpy within physical memory: ranges that overlap give anything, as in Linux. Copying what does not exist
+        onto what does not exist allocates nothing."""
         cdef u8 bounce[512]
         cdef const u8 *old
         cdef u8 *c

@@ -38,7 +38,7 @@ def test_tables_around_a_first_chunk(nents, first) -> None:
     before = sg.sg_pool_usage()
     inline, table = SgTable([(0, 0, 0)] * first), SgTable()
     if nents <= first:
-        with pytest.raises(ValueError, match="^the first chunk must be the table's list already"):
+        with pytest.raises(ValueError, match=r"^the first chunk must be the table's list already"):
             sg.sg_alloc_table_chained(table, nents, inline, first)
         return
     sg.sg_alloc_table_chained(table, nents, inline, first)
