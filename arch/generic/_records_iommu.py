@@ -137,6 +137,10 @@ RECORDS = (
             Known("DMA-21", "drivers/iommu/dma-iommu.c: iommu_dma_map_page",
                   "zeroes a FROM_DEVICE mapping's bounce buffer: what the device does not write comes back as zeros",
                   UNTRUSTED),
+            Known("DMA-26", "drivers/iommu/iova.c: __alloc_and_insert_iova_range",
+                  "a failure is noted with its size alone, not its limit: until an address below 4 GiB is freed, none "
+                  "of that size or more is looked for there, however wide the mask is by then",
+                  checks=("a_failure_bars_no_wider_mask",)),
             Known("DMA-30", "drivers/iommu/dma-iommu.c: iommu_dma_alloc_remap",
                   "gathered pages get a vmalloc address, which is aligned to a page and no more"),
             Known("DMA-36", "kernel/dma/swiotlb.c: swiotlb_do_find_slots",

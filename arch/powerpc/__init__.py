@@ -78,9 +78,12 @@ RECORDS = (
                   _TABLE),
             Known("DMA-18", "arch/powerpc/sysdev/dart_iommu.c: dart_build; platforms/pasemi/iommu.c: iobmap_build",
                   "entries have no permission bits", ("g5-u3", "g5-u4", "pasemi")),
-            Known("DMA-27", "arch/powerpc/platforms/powernv/pci-ioda.c: pnv_pci_ioda_dma_64bit_bypass",
+            Known(("DMA-01", "DMA-26", "DMA-27"),
+                  "arch/powerpc/platforms/powernv/pci-ioda.c: pnv_pci_ioda_dma_64bit_bypass",
                   "rewrites window 0 to map RAM, for good: a device whose mask is lowered again gets addresses of a "
-                  "table that the bridge no longer reads", ("powernv-phb3",)),
+                  "table that the bridge no longer reads", ("powernv-phb3",),
+                  checks=("crowded_mappings_keep_apart", "a_wider_mask_reaches_more", "a_failure_bars_no_wider_mask",
+                          "addresses_keep_to_the_mask", "random_programs")),
             Known("NEW-02", "kernel/dma/direct.h: dma_direct_map_phys (kamalca/linux 4a80a8a0, 7.x)",
                   "past the table, device memory gets the direct window's offset like RAM, but the window maps RAM "
                   "only: the device faults", ("pseries-ddw", "powernv-64", "powernv-phb3", "g5-u4", "cell-fixed"),

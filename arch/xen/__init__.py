@@ -97,6 +97,9 @@ RECORDS = (
                   ("pv-high", "pv-areas")),
             Known("DMA-41", "kernel/dma/swiotlb.c: swiotlb_do_find_slots",
                   "a bounced entry of no bytes is BUG_ON(!nslots)", ("pv-high", "pv-areas")),
+            Known("DMA-44", "drivers/xen/swiotlb-xen.c: xen_swiotlb_dma_ops",
+                  "without get_required_mask the core answers 32 bits, with which the rest is bounced",
+                  ("pv-high", "pv-areas"), checks=("required_mask_covers_memory",)),
         ),
         stale="there is no translation: whatever machine memory the guest owns is always in reach",
     ),
@@ -128,6 +131,9 @@ RECORDS = (
             Known("DMA-41", "drivers/xen/grant-table.c: get_free_entries_seq",
                   "a mapping of no bytes at a frame's start takes no reference and cuts the free list: the next one "
                   "oopses"),
+            Known("DMA-44", "drivers/xen/grant-dma-ops.c: xen_grant_dma_ops",
+                  "without get_required_mask the core answers 32 bits, which xen_grant_dma_supported refuses",
+                  checks=("required_mask_covers_memory",)),
         ),
     ),
 )

@@ -10,6 +10,7 @@ from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DmaError, KernelBug
 
 from . import check
 from .bench import Bench, NotTested, Segment, Violation
+from .pairing import map_page
 
 
 def _sizes(b: Bench) -> tuple[int, ...]:
@@ -72,6 +73,26 @@ def coherent_memory_is_shared(b: Bench) -> None:
         live.append((size, handle, raw))
     for size, handle, raw in live:
         b.same(b.read([(handle, size, 0)]), raw, f"another allocation changed coherent memory of {size} bytes")
+
+
+@check
+def coherent_memory_beside_streaming(b: Bench) -> None:
+    """Coherent memory has nothing in common with what is mapped at the same time, however small that is."""
+    if not b.subject.reach:
+        raise NotTested("no page of RAM can be mapped for the device")
+    for n in (1, 2):
+        lots = [b.lot([(b.frames(1)[0], 64, 256)]) for _ in range(n)]
+        maps = [map_page(b, lot) for lot in lots]
+        for size in (b.page, 2 * b.page):
+            _, handle = dma_ops.dma_alloc_attrs(b.device, size)
+            raw = b.random.randbytes(size)
+            b.write([(handle, size, 0)], raw)
+            for lot, segments in zip(lots, maps, strict=True):
+                b.expect_read(segments, lot, "coherent memory and a mapping have memory in common: the device reads")
+                mine = b.random.randbytes(lot.size)
+                b.write(segments, mine)
+                lot.data = [mine]
+            b.same(b.read([(handle, size, 0)]), raw, "a mapping's bytes are in coherent memory")
 
 
 @check

@@ -83,6 +83,32 @@ def stale_lists_are_left_alone(b: Bench) -> None:
 
 
 @check
+def debug_lets_syncs_pass(b: Bench) -> None:
+    """dma-debug has nothing to say of what is allowed: a merged list synced with its original count, the syncs of one
+    direction on a BIDIRECTIONAL mapping."""
+    debug = enable(b.device, all_errors=True)
+    if b.device.has_dma_parms:
+        dma_ops.dma_set_max_seg_size(b.device, 1 << 20)
+    one = b.lot("one").rows[0]
+    address = mapped(b, one, DMA_BIDIRECTIONAL)
+    for direction in (DMA_TO_DEVICE, DMA_FROM_DEVICE, DMA_BIDIRECTIONAL):
+        dma_ops.dma_sync_single_for_cpu(b.device, address, one[2], direction)
+        dma_ops.dma_sync_single_for_device(b.device, address, one[2], direction)
+        expect(debug, [], "", f"of a BIDIRECTIONAL mapping synced with direction {direction}")
+    dma_ops.dma_unmap_page(b.device, address, one[2], DMA_BIDIRECTIONAL)
+    for shape in ("adjacent", "joinable") if b.subject.has("map_sg") and b.device.has_dma_parms else ():
+        for direction in (DMA_TO_DEVICE, DMA_FROM_DEVICE):
+            sgt = b.table(b.lot(shape))
+            b.map(sgt, direction)
+            if direction == DMA_FROM_DEVICE:
+                dma_ops.dma_sync_sgtable_for_cpu(b.device, sgt, direction)
+            else:
+                dma_ops.dma_sync_sgtable_for_device(b.device, sgt, direction)
+            expect(debug, [], "", f"of a list synced with its original count ({shape})")
+            b.unmap(sgt, direction)
+
+
+@check
 def shared_lines_are_noticed(b: Bench) -> None:
     """Two mappings that begin in one cache line, of which the device may write both: noticed, unless the second is
     made with SKIP_CPU_SYNC; lines beside one another, mappings that are only read, and one after the other are not."""
@@ -123,6 +149,7 @@ def foreign_memory_is_noticed(b: Bench) -> None:
     debug.stack, debug.text = [], [(run[1], end)]
     for row, noticed in (
         ((run[0], b.page - 16, 17), True), ((run[1], 0, 8), True), ((run[0], b.page - 16, 16), False),
+        ((run[0], b.page - 16, b.page + 16), True), ((run[0], b.page - 16, b.page + 32), True),
         ((run[2], 0, 16), False),
     ):
         address = mapped(b, row, DMA_TO_DEVICE)

@@ -105,3 +105,65 @@ def what_is_supported_works(b: Bench) -> None:
         except (DmaError, KernelBug) as error:
             raise Violation(f"a mask is accepted, but there is no coherent memory: {error}") from None
         dma_ops.dma_free_attrs(b.device, b.page, cpu, handle)
+
+
+@check
+def what_the_mask_covers_maps(b: Bench) -> None:
+    """A page that ends where the mask does is mapped if the one below it is."""
+    for bits in range(24, 37):
+        trial = b.fresh()
+        last = (1 << bits) - b.page
+        if not any(start <= last - b.page and last + b.page <= end for start, end in b.machine.ram_ranges):
+            continue
+        try:
+            dma_ops.dma_set_mask(trial.device, (1 << bits) - 1)
+            dma_ops.dma_map_page(trial.device, last - b.page, 0, b.page, DMA_BIDIRECTIONAL)
+        except (DmaError, KernelBug):
+            continue
+        try:
+            dma_ops.dma_map_page(trial.device, last, 0, b.page, DMA_BIDIRECTIONAL)
+        except DmaError as error:
+            raise Violation(f"the last page below a mask of {bits} bits is out of reach: {error}") from None
+
+
+def _pages(b: Bench, bits: int, most: int = 512) -> int:
+    """How many pages can be mapped with a mask of so many bits, at most."""
+    start = b.start("high")
+    dma_ops.dma_set_mask(b.device, (1 << bits) - 1)
+    for n in range(most):
+        try:
+            dma_ops.dma_map_page(b.device, start, 0, b.page, DMA_BIDIRECTIONAL)
+        except DmaError:
+            return n
+    return most
+
+
+def _use_up(b: Bench, more: int) -> None:
+    """Map as many pages as a narrow mask lets, and so many more, in vain; a page beyond it must be found after that."""
+    bits = b.machine.page_shift + 8
+    try:
+        n = _pages(b.fresh(), bits)
+        if _pages(b.fresh(), 32, n + 1) <= n:
+            raise NotTested("a wider mask has no more addresses than a narrow one")
+        _pages(b, bits, n + more)
+        dma_ops.dma_set_mask(b.device, 0xFFFFFFFF)
+    except (DmaError, KernelBug) as error:
+        raise NotTested(f"the addresses of a narrow mask cannot be used up: {error}") from None
+    lot = b.lot("one", "high")
+    try:
+        segments = map_page(b, lot)
+    except DmaError as error:
+        raise Violation(f"with the addresses of {bits} bits used up a wider mask finds none: {error}") from None
+    b.expect_read(segments, lot, "with the addresses of a narrow mask used up the device reads other bytes")
+
+
+@check
+def a_wider_mask_reaches_more(b: Bench) -> None:
+    """Where the addresses of a narrow mask are used up, a wider mask that is accepted has more."""
+    _use_up(b, 0)
+
+
+@check
+def a_failure_bars_no_wider_mask(b: Bench) -> None:
+    """So it has where a map failed for the narrow mask."""
+    _use_up(b, 1)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import dma_ops
-from dma_ops import DMA_BIDIRECTIONAL, DmaError
+from dma_ops import DMA_BIDIRECTIONAL, DmaError, KernelBug
 
 from . import check
 from .bench import Bench, NotTested, Segment, Violation
@@ -232,3 +232,29 @@ def required_mask_is_only_asked(b: Bench) -> None:
                 dma_ops.dma_get_required_mask(asked.device)
             if direct[0] != direct[1]:
                 raise Violation("asking for the required mask changed how the device is mapped", direct=direct)
+
+
+@check
+def required_mask_covers_memory(b: Bench) -> None:
+    """A device with the required mask reaches the last page of RAM as it is, if any device does; and what limits the
+    bus does not make the mask smaller."""
+    required = dma_ops.dma_get_required_mask(b.device)
+    if b.device.dma_ops is None:
+        narrow = b.fresh()
+        narrow.device.bus_dma_limit = 0xFFFFFF
+        if dma_ops.dma_get_required_mask(narrow.device) != required:
+            raise Violation("a limit of the bus changes the required mask", required=required)
+    last = max(end for _, end in b.machine.ram_ranges) - b.page
+    seen = []
+    for mask in ((1 << 64) - 1, required):
+        trial = b.fresh()
+        try:
+            dma_ops.dma_set_mask(trial.device, mask)
+            address = dma_ops.dma_map_page(trial.device, last, 0, b.page, DMA_BIDIRECTIONAL)
+        except (DmaError, KernelBug) as error:
+            if not seen:
+                raise NotTested(f"the last page of RAM is out of reach: {error}") from None
+            raise Violation(f"the last page of RAM is out of reach with the required mask: {error}") from None
+        seen.append(trial.reach(address) == last)
+    if seen == [True, False]:
+        raise Violation("the last page of RAM is bounced with the required mask", required=required)

@@ -78,6 +78,22 @@ def requests_are_reached(b: Bench) -> None:
 
 
 @check
+def states_are_used_again(b: Bench) -> None:
+    """A driver keeps one state for one request after the other: nothing of the last one is in the next."""
+    as_drivers_do(b)
+    state = DmaIovaState()
+    for shape in ("pages", "reversed", "one", "reversed"):
+        lot = b.lot(shape)
+        before = b.counters()
+        mapped = request(b, lot.rows)
+        mapped.state = state
+        mapped.map()
+        b.expect_read(segments_of(mapped), lot, "of a request with another's state the device reads other bytes")
+        mapped.unmap()
+        b.expect_counters(before, "after blk_rq_dma_unmap of a request with another's state")
+
+
+@check
 def odd_segment_limits(b: Bench) -> None:
     """A queue whose segments are no multiple of the granule: its requests are mapped all the same."""
     as_drivers_do(b)

@@ -7,13 +7,27 @@ force during the call, or bytes put back.
 
 from __future__ import annotations
 
-from dma_ops import DMA_ATTR_SKIP_CPU_SYNC, DMA_FROM_DEVICE, Device, DmaMapOps, dma_get_max_seg_size
+from collections.abc import Callable
+
+from dma_ops import (
+    DMA_ATTR_SKIP_CPU_SYNC,
+    DMA_BIDIRECTIONAL,
+    DMA_FROM_DEVICE,
+    Device,
+    DmaIovaState,
+    DmaMapOps,
+    KernelBug,
+    dma_get_max_seg_size,
+)
+from dma_ops.blk_dma import BlkDmaIter, Request, blk_rq_dma_unmap
+from dma_ops.debug import DmaDebug, Entry, Kind, Row
 from dma_ops.pyops import SgView
 
-from .base import Broken, is_error, planted_in
+from .base import Broken, in_the_core, is_error, planted_in
 from .limits import U64, Believes, allocated, pretending
 
 FORCE = "dma_direct/x86_64-force"
+DEBUGGED = ("alpha_pci_ops/tsunami-6g", "iommu_dma_ops/intel")         # where lists merge
 SLOT = 2048                             # IO_TLB_SIZE
 
 
@@ -90,6 +104,27 @@ class SlotBeyondTheMaskKept(Broken):
         return count
 
 
+@planted_in(FORCE, "dma_direct/x86_64-bounce", breaks=("DMA-09",), name="hb-13-slots-across-the-boundary", bug="HB-13",
+            commit="681cc5cd3efb")
+class SlotsAcrossTheBoundary(Believes):
+    """The search for slots does not look at the segment boundary."""
+
+    def believed(self, dev: Device) -> dict[str, int]:
+        return {"segment_boundary_mask": U64}
+
+
+@planted_in(FORCE, breaks=("DMA-31",), name="hb-23-half-a-page-of-slots", bug="HB-23", commit="04867a7a3332")
+class HalfAPageOfSlots(Bounced):
+    """Coherent memory comes from slots that begin within a page, of which the page is handed out."""
+
+    def alloc(self, dev: Device, size: int, attrs: int) -> tuple[int, int]:
+        frame = dev.machine.page_size
+        for addr in list(self.live)[-1:]:
+            if addr % frame < frame - SLOT:
+                return addr & -frame, addr & -frame
+        return allocated(self.inner_alloc(dev, size, attrs))
+
+
 @planted_in(FORCE, "dma_direct/arm64-restricted", breaks=("DMA-21",), name="hb-19-stale-slot", bug="HB-19",
             commit="ddbd89deb7d3")
 class StaleSlot(Broken):
@@ -139,6 +174,35 @@ class IommuSyncSgOfTheOriginal(SyncSgOfTheOriginal):
     """sync_sg tests whether the original is a bounce slot, which it never is."""
 
 
+# -- dma-direct ------------------------------------------------------------------------------------------------
+
+@planted_in("dma_direct/x86_64-iommu-off", breaks=("DMA-26",), name="hb-15-mask-ends-a-byte-early", bug="HB-15",
+            commit="ac2b3e67dd59")
+class MaskEndsAByteEarly(Believes):
+    """The end of a buffer, one byte behind its last, is compared with the mask."""
+
+    def believed(self, dev: Device) -> dict[str, int]:
+        return {"dma_mask": dev.dma_mask - 1}
+
+
+@planted_in("dma_direct/x86_64", "dma_direct/x86_64-bounce", breaks=("DMA-44",), name="hb-28-required-mask-cut-off",
+            bug="HB-28", commit="d8ad55538abe")
+class RequiredMaskCutOff(Broken):
+    """The required mask is cut off at what the bus can carry."""
+
+    def get_required_mask(self, dev: Device) -> int:
+        return int(self.inner_get_required_mask(dev)) & (dev.bus_dma_limit or U64)
+
+
+@planted_in("dma_direct/x86_64-bounce", "dma_direct/x86_64-iommu-off", breaks=("DMA-44",),
+            name="hb-29-required-mask-in-32-bits", bug="HB-29", commit="cdcda0d1f8f4")
+class RequiredMaskIn32Bits(Broken):
+    """The address of the last page is computed in 32 bits."""
+
+    def get_required_mask(self, dev: Device) -> int:
+        return int(self.inner_get_required_mask(dev)) & 0xFFFFFFFF
+
+
 # -- iommu-dma and its allocator -------------------------------------------------------------------------------
 
 @planted_in("iommu_dma_ops/smmuv3-noncoherent", breaks=("DMA-21", "DMA-37"),
@@ -184,6 +248,88 @@ class RangeNotInserted(Bounced):
         if list(self.live)[-1:] == [addr]:
             self.inner_unmap_page(dev, addr, size, dir, attrs)
         self.live.pop(addr, None)
+
+
+@planted_in("iommu_dma_ops/intel", "iommu_dma_ops/smmuv3", breaks=("DMA-26",), name="hb-39-search-goes-down-only",
+            bug="HB-39", commit="4e89dce72521")
+class SearchGoesDownOnly(Broken):
+    """The search for addresses goes on below the lowest that was given out, and does not begin again at the top."""
+
+    def __init__(self, inner: DmaMapOps) -> None:
+        super().__init__(inner)
+        self.lowest = U64
+
+    def map_page(self, dev: Device, page: int, offset: int, size: int, dir: int, attrs: int) -> int:
+        if self.lowest <= 2 * dev.machine.page_size:
+            return dev.machine.dma_addr_mask
+        addr: int = self.inner_map_page(dev, page, offset, size, dir, attrs)
+        self.lowest = min(self.lowest, addr)
+        return addr
+
+    def unmap_page(self, dev: Device, addr: int, size: int, dir: int, attrs: int) -> None:
+        self.lowest = U64
+        self.inner_unmap_page(dev, addr, size, dir, attrs)
+
+
+# -- a caller of the newer API, and dma-debug ------------------------------------------------------------------
+
+@in_the_core("dma_ops.blk_dma.blk_rq_dma_map_iter_start", "iommu_dma_ops/intel", "iommu_dma_ops/smmuv3",
+             breaks=("NEW-20",), bug="HB-46", commit="a0750fae73c5")
+def hb_46_state_of_the_last_request(
+    real: Callable[..., bool], req: Request, dev: Device, state: DmaIovaState, it: BlkDmaIter
+) -> bool:
+    """A request without a range leaves its driver's state as the last request did."""
+    own = DmaIovaState()
+    started = real(req, dev, own, it) if state else False
+    if own:
+        blk_rq_dma_unmap(req, dev, own, req.payload, it.map, it.attrs)
+    return started if state and not own else real(req, dev, state, it)
+
+
+@in_the_core("dma_ops.debug.enable", *DEBUGGED, breaks=("DMA-25",), bug="HB-49", commit="f39d1b979288")
+def hb_49_overlap(real: Callable[..., DmaDebug], *devices: Device, all_errors: bool = False) -> DmaDebug:
+    """dma-debug takes what ends where kernel text begins for an overlap, and what ends with the text for none."""
+    debug = real(*devices, all_errors=all_errors)
+    look = debug._check_area
+
+    def check_area(dev: Device, addr: int, size: int) -> None:
+        last, text = addr + size, debug.text
+        overlaps = any(a <= addr < b or a <= last < b or (addr < a and last > b) for a, b in text)
+        debug.text = [(addr, last)] if overlaps else []
+        look(dev, addr, size)
+        debug.text = text
+
+    debug._check_area = check_area  # type: ignore[method-assign]
+    return debug
+
+
+@in_the_core("dma_ops.debug.enable", *DEBUGGED, breaks=("DMA-04",), bug="HB-51", commit="88f3907f6f44")
+def hb_51_sync_by_nents(real: Callable[..., DmaDebug], *devices: Device, all_errors: bool = False) -> DmaDebug:
+    """dma-debug looks for as many segments of a synced list as there are entries, also if they were merged."""
+    debug = real(*devices, all_errors=all_errors)
+
+    def sync_sg(dev: Device, rows: list[Row], nents: int, direction: int, for_cpu: bool) -> None:
+        for page, offset, _, address, length, _ in rows:
+            debug._check_sync(Entry(Kind.SG, dev, address, length, direction, page + offset, nents), for_cpu)
+
+    debug.sync_sg = sync_sg  # type: ignore[method-assign]
+    return debug
+
+
+@in_the_core("dma_ops.debug.enable", *DEBUGGED, breaks=("DMA-20",), bug="HB-52", commit="42d53b4ff7d6")
+def hb_52_half_syncs_reported(real: Callable[..., DmaDebug], *devices: Device, all_errors: bool = False) -> DmaDebug:
+    """dma-debug compares the directions of a sync and its mapping also where that is BIDIRECTIONAL."""
+    debug = real(*devices, all_errors=all_errors)
+    check = debug._check_sync
+
+    def check_sync(ref: Entry, for_cpu: bool) -> None:
+        entry = debug._find_containing(ref)
+        if entry is not None and entry.direction == DMA_BIDIRECTIONAL != ref.direction:
+            debug._report(11, ref.dev, entry, "device driver syncs DMA memory with different direction")
+        check(ref, for_cpu)
+
+    debug._check_sync = check_sync  # type: ignore[method-assign]
+    return debug
 
 
 # -- the architectures -----------------------------------------------------------------------------------------
@@ -284,3 +430,37 @@ class PagesWithoutTheOffset(Broken):
     def map_page(self, dev: Device, page: int, offset: int, size: int, dir: int, attrs: int) -> int:
         room = dev.machine.page_size - offset % dev.machine.page_size
         return int(self.inner_map_page(dev, page, offset, min(size, room), dir, attrs))
+
+
+@planted_in("sun4v_dma_ops/t2000", breaks=("DMA-02",), name="hb-60-offset-in-the-entry", bug="HB-60",
+            commit="d5b5e8149af0")
+class OffsetInTheEntry(Broken):
+    """The hypervisor is given the buffer's address instead of its page's, and refuses what is not aligned."""
+
+    def map_page(self, dev: Device, page: int, offset: int, size: int, dir: int, attrs: int) -> int:
+        if (page + offset) % dev.machine.page_size:
+            return dev.machine.dma_addr_mask
+        return int(self.inner_map_page(dev, page, offset, size, dir, attrs))
+
+
+@planted_in("sba_ops/c3000-32", "ccio_ops/c200-32", breaks=("DMA-26",), name="hb-71-boundary-wraps", bug="HB-71",
+            commit="4a0d3f3afddf", dies=True)
+class BoundaryWraps(Broken):
+    """On 32-bit machines the default boundary and 1 are 0, which is no power of two."""
+
+    def map_page(self, dev: Device, page: int, offset: int, size: int, dir: int, attrs: int) -> int:
+        if not (dev.segment_boundary_mask or 0xFFFFFFFF) + 1 & 0xFFFFFFFF:
+            raise KernelBug("kernel BUG at lib/iommu-helper.c: !is_power_of_2(boundary_size)")
+        return int(self.inner_map_page(dev, page, offset, size, dir, attrs))
+
+
+@planted_in("sba_dma_ops/zx1-16k", breaks=("DMA-11",), name="hb-74-no-addresses-is-a-panic", bug="HB-74",
+            commit="e2a465675dc0", dies=True)
+class NoAddressesIsAPanic(Broken):
+    """Without addresses for a list the kernel panics."""
+
+    def map_sg(self, dev: Device, sg: SgView, dir: int, attrs: int) -> int:
+        count: int = self.inner_map_sg(dev, sg, dir, attrs)
+        if count < 0:
+            raise KernelBug("Kernel panic - not syncing: sba_iommu.c: I/O MMU is out of mapping resources")
+        return count

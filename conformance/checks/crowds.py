@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""Where room is scarce: a small bounce pool, the addresses of a narrow mask."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import dma_ops
+from dma_ops import DMA_BIDIRECTIONAL, DmaError, KernelBug
+from dma_ops.swiotlb import swiotlb_init
+
+from . import check
+from .bench import Bench, NotTested
+
+SIZES = (64, 600, 2048, 2052, 3000, 4096, 9000, 20000)
+PLACES, ROOM = 32, 1 << 15              # buffers, and the bytes that one of them has
+STEPS = 160
+
+
+def crowd(b: Bench) -> int:
+    """Make room scarce, and take memory for the buffers: where it begins. Xen's pool stays: the machine's frames behind
+    a new one would not follow one another."""
+    if b.device.io_tlb_mem is not None and (b.device.dma_ops is None or b.device.untrusted):
+        b.device.io_tlb_mem = swiotlb_init(b.machine, 1 << 18, force_bounce=True)
+    with suppress(DmaError):
+        dma_ops.dma_set_mask(b.device, (1 << (b.machine.page_shift + 6)) - 1)
+    order = (PLACES * ROOM // b.page - 1).bit_length()
+    try:
+        return b.machine.alloc_ram(order, b.subject.reach[0])
+    except MemoryError:
+        raise NotTested(f"the machine has no {PLACES * ROOM} bytes in one piece") from None
+
+
+@check
+def crowded_mappings_keep_apart(b: Bench) -> None:
+    """Mappings of all sizes come and go, some in vain; each has its own bytes as long as it lives, and in the end
+    nothing is left."""
+    start = crowd(b)
+    before = b.counters()
+    free = list(range(PLACES))
+    live: list[tuple[int, int, int, int, bytes]] = []           # place, where, bus, size, what the device wrote
+
+    def end(at: int) -> None:
+        place, phys, bus, size, raw = live.pop(at)
+        b.same(b.read([(bus, size, 0)]), raw, f"among {len(live) + 1} mappings one has another's bytes")
+        dma_ops.dma_unmap_page(b.device, bus, size, DMA_BIDIRECTIONAL)
+        b.same(b.machine.cpu_read(phys, size), raw, f"one of {len(live) + 1} mappings brought back other bytes")
+        free.append(place)
+
+    for _ in range(STEPS):
+        if not free or (live and b.random.random() < 0.3):
+            end(b.random.randrange(len(live)))
+            continue
+        size, offset = b.random.choice(SIZES), b.random.choice((0, 0, 4, 1000, 2040))
+        phys = start + free[-1] * ROOM + offset
+        try:
+            bus = dma_ops.dma_map_page(b.device, phys & ~(b.page - 1), phys & (b.page - 1), size, DMA_BIDIRECTIONAL)
+        except DmaError:
+            for _ in range(min(3, len(live))):
+                end(b.random.randrange(len(live)))
+            continue
+        except KernelBug as bug:
+            if not live:
+                raise
+            raise NotTested(f"several mappings at once: {bug}") from None
+        raw = b.random.randbytes(size)
+        b.write([(bus, size, 0)], raw)
+        live.append((free.pop(), phys, bus, size, raw))
+    while live:
+        end(-1)
+    b.expect_counters(before, "after a crowd of mappings was unmapped")
