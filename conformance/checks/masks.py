@@ -245,7 +245,7 @@ def required_mask_covers_memory(b: Bench) -> None:
         if dma_ops.dma_get_required_mask(narrow.device) != required:
             raise Violation("a limit of the bus changes the required mask", required=required)
     last = max(end for _, end in b.machine.ram_ranges) - b.page
-    seen = []
+    seen: list[bool] = []
     for mask in ((1 << 64) - 1, required):
         trial = b.fresh()
         try:
