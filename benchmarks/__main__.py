@@ -6,12 +6,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-HELPERS = {"__init__", "__main__", "build"}
-
 
 def main() -> int:
-    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py")
-                   if path.stem not in HELPERS and not path.stem.startswith("_"))
+    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="name", required=True)
     for name in names:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The same calls on our side, from C loops; the times are taken as driver.c takes them."""
+"""The calls of linux_scatterlist.c on our side, timed as there."""
 
 from libc.string cimport memset
 from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
@@ -61,3 +61,38 @@ def copy(SgTable table, PhysMem mem, u8[::1] buffer):
         done = sg_copy_buffer(table.sgt.sgl, table.sgt.orig_nents, mem, &buffer[0], buffer.shape[0], 0, True, 12)
         start = now() - start
     return done, start
+
+
+def build_again(const u64[::1] pages, unsigned int times):
+    """ns to build and free a table so many times."""
+    cdef sg_pages_how how
+    cdef sg_table table
+    cdef u64 start
+    cdef unsigned int n = pages.shape[0], _i
+    memset(&how, 0, sizeof(how))
+    how.page_shift = 12
+    how.max_ents = 128
+    with nogil:
+        start = now()
+        for _i in range(times):
+            if sg_alloc_table_from_pages_segment(&table, &pages[0], n, 0, <unsigned long>n << 12, 0xFFFFFFFFu, &how):
+                break
+            sg_free_table(&table, 128)
+        start = now() - start
+    return start
+
+
+def walk_again(SgTable table, unsigned int times):
+    """ns to walk a table so many times."""
+    cdef scatterlist *sg
+    cdef u64 total = 0, start
+    cdef unsigned int _i
+    with nogil:
+        start = now()
+        for _i in range(times):
+            sg = table.sgt.sgl
+            while sg != NULL:
+                total += sg.length
+                sg = sg_next(sg)
+        start = now() - start
+    return start if total else 0
