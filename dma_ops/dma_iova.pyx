@@ -15,17 +15,28 @@ DMA_IOVA_USE_SWIOTLB = <u64>1 << 63
 cdef class DmaIovaState:
     """struct dma_iova_state: where a device's range is, and how long; all zero while there is none.
 
-    Nothing in Linux clears it when the range is freed: a second free gives the same addresses out twice.
+    Nothing in Linux clears it when the range is freed: a second free gives the same addresses out twice. What a backend
+    in Python allocates, it writes into addr and size.
     """
 
     @property
     def addr(self):
         return self.state.addr
 
+    @addr.setter
+    def addr(self, u64 value):
+        self.state.addr = value
+
     @property
     def size(self):
         """dma_iova_size(): bytes, without DMA_IOVA_USE_SWIOTLB."""
         return dma_iova_size(&self.state)
+
+    @size.setter
+    def size(self, u64 value):
+        if value & DMA_IOVA_USE_SWIOTLB:
+            raise ValueError(f"a range of {value} bytes: bit 63 is DMA_IOVA_USE_SWIOTLB")
+        self.state.size = (self.state.size & DMA_IOVA_USE_SWIOTLB) | value
 
     @property
     def swiotlb(self):

@@ -264,7 +264,7 @@ cdef class PyDmaMapOps(PhysMapOps):
 
     The newer API (Linux 6.16 and later); with iova_try_alloc, the device counts as one with iommu-dma:
     map_phys(dev, phys, size, dir, attrs) -> bus address or None; unmap_phys(dev, addr, size, dir, attrs)
-    iova_try_alloc(dev, state, phys, size) -> bool; iova_free(dev, state)
+    iova_try_alloc(dev, state, phys, size) -> bool, with state.addr and state.size written; iova_free(dev, state)
     iova_link(dev, state, phys, offset, size, dir, attrs), iova_sync(dev, state, offset, size) -> 0 or -errno
     iova_unlink(dev, state, offset, size, dir, attrs)
 

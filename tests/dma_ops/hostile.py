@@ -125,7 +125,10 @@ class Game:
         if name == "attrs":
             return self.pick(0, 0, 0, 0, 32, 1 << 7, 0x3ff, U64 - 1)
         if name == "state":
-            return self.random.choice(self.states)
+            state = self.random.choice(self.states)
+            if roll < 0.04:
+                state.addr, state.size = self.random.choice(EDGES) & U64 - 1, self.pick(0, 1, 4096, (1 << 63) - 1)
+            return state
         if name in ("size", "nents", "mapped_len"):
             return self.pick(0, 1, 7, 100, 512, 4096, 4097, 65536, 1 << 20, 1 << 32, (1 << 63) - 1, 1 << 63, U64 - 1)
         if name == "offset":

@@ -484,3 +484,60 @@ def test_a_wrapper_of_an_older_table_has_no_newer_inner_members():
     for call in (lambda: dma_ops.dma_map_phys(dev, 0, 1, 0), lambda: dma_ops.dma_iova_try_alloc(dev, STATE, 0, 1)):
         with pytest.raises(ValueError, match=r"has no such member of the newer DMA API$"):
             call()
+
+
+def test_two_steps_in_python():
+    """A backend that gives ranges out one behind the other; what it writes into a state is there in the next call."""
+    class Ranges(Shift):
+        def __init__(self):
+            super().__init__()
+            self.next, self.links = OFFSET << 1, {}
+
+        def iova_try_alloc(self, dev, state, phys, size):
+            if size > 1 << 20:
+                return False
+            state.addr, state.size = self.next + phys % 4096, size
+            self.next += 1 << 20
+            return True
+
+        def iova_link(self, dev, state, phys, offset, size, dir, attrs):
+            if offset + size > state.size:
+                return -errno.EINVAL
+            self.links[state.addr + offset] = phys, size
+
+        def iova_unlink(self, dev, state, offset, size, dir, attrs):
+            del self.links[state.addr + offset]
+
+        def iova_free(self, dev, state):
+            self.freed = state.addr, state.size
+
+        def translate(self, dev, addr, write):
+            for start, (phys, size) in self.links.items():
+                if start <= addr < start + size:
+                    return phys + addr - start, size - (addr - start)
+            return super().translate(dev, addr, write)
+
+    for wrap in (lambda inner: inner, WrappedOps):
+        ops, state = Ranges(), dma_ops.DmaIovaState()
+        dev = device(wrap(ops))
+        assert dma_ops.dma_iova_try_alloc(dev, state, 0x3010, 100)
+        assert (state.addr, state.size, dma_ops.dma_iova_size(state)) == ((OFFSET << 1) + 0x10, 100, 100)
+        dma_ops.dma_iova_link(dev, state, 0x3010, 0, 60, 0)
+        dma_ops.dma_iova_link(dev, state, 0x8000, 60, 40, 0)
+        with pytest.raises(DmaError, match="Errno 22|errno 22"):
+            dma_ops.dma_iova_link(dev, state, 0x9000, 99, 2, 0)
+        dev.dma_write(state.addr + 58, b"abcd")
+        assert dev.machine.mem.peek(0x3010 + 58, 2) + dev.machine.mem.peek(0x8000, 2) == b"abcd"
+        dma_ops.dma_iova_unlink(dev, state, 60, 40, 0)
+        dma_ops.dma_iova_destroy(dev, state, 60, 0)
+        assert ops.links == {} and ops.freed == (state.addr, 100)
+        assert not dma_ops.dma_iova_try_alloc(dev, state, 0, 2 << 20) and not state
+
+
+def test_a_range_has_63_bits():
+    state = dma_ops.DmaIovaState()
+    state.addr, state.size = 2**64 - 1, 2**63 - 1
+    assert (state.addr, state.size, state.swiotlb) == (2**64 - 1, 2**63 - 1, False)
+    with pytest.raises(ValueError, match=r"^a range of 9223372036854775808 bytes: bit 63 is DMA_IOVA_USE_SWIOTLB$"):
+        state.size = 2**63
+    assert state.size == 2**63 - 1
