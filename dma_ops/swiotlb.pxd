@@ -34,7 +34,7 @@ cdef class IoTlbMem(IoTlbMemBase):
     cdef io_tlb_slot *slots
     cdef io_tlb_area *areas
 
-cdef int memcpy(Machine m, phys_addr_t dst, phys_addr_t src, size_t n) except -9999 nogil
+cdef int bounce_copy(Machine m, phys_addr_t buffer, phys_addr_t orig, size_t n, int dir) except -9999 nogil
 cdef bint is_swiotlb_active(Device dev) noexcept nogil
 cdef bint is_swiotlb_buffer(Device dev, phys_addr_t paddr) noexcept nogil
 cdef bint is_swiotlb_force_bounce(Device dev) noexcept nogil

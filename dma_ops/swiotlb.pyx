@@ -201,8 +201,14 @@ cdef inline unsigned int align_offset(Device dev, unsigned int align_mask, u64 a
     return addr & dma_get_min_align_mask(dev) & (align_mask | (IO_TLB_SIZE - 1))
 
 
-cdef int memcpy(Machine m, phys_addr_t dst, phys_addr_t src, size_t n) except -9999 nogil:
-    """The CPU copies, so through its cache if devices do not see that."""
+cdef int bounce_copy(Machine m, phys_addr_t buffer, phys_addr_t orig, size_t n, int dir) except -9999 nogil:
+    """Copy n bytes from the original into its bounce buffer (TO_DEVICE) or back. Machine.events gets ("bounce", orig,
+    n, dir). The CPU copies, so through its cache if devices do not see that."""
+    cdef phys_addr_t dst = buffer if dir == DMA_TO_DEVICE else orig
+    cdef phys_addr_t src = orig if dir == DMA_TO_DEVICE else buffer
+    if m.events is not None:
+        with gil:
+            m.events.append(("bounce", orig, n, dir))
     if m.cache_lines is not None:
         with gil:
             m.cpu_write(dst, m.cpu_read(src, n))
@@ -234,9 +240,7 @@ cdef int bounce(Device dev, IoTlbMem mem, phys_addr_t tlb_addr, size_t size, int
     if size > left:
         dev.machine.warn(b"WARNING: swiotlb_bounce: Buffer overflow detected.")
         size = left
-    if dir == DMA_TO_DEVICE:
-        return memcpy(dev.machine, tlb_addr, orig, size)
-    return memcpy(dev.machine, orig, tlb_addr, size)
+    return bounce_copy(dev.machine, tlb_addr, orig, size, dir)
 
 
 # -- the allocator ---------------------------------------------------------------------------------------------

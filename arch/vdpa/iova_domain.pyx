@@ -16,7 +16,7 @@ from dma_ops.device cimport (
 from dma_ops.errors cimport kernel_bug
 from dma_ops.iova cimport alloc_iova_fast, free_iova_fast
 from dma_ops.machine cimport PHYS_NONE
-from dma_ops.swiotlb cimport memcpy
+from dma_ops.swiotlb cimport bounce_copy
 
 from .iotlb cimport VHOST_MAP_RW
 
@@ -126,10 +126,7 @@ cdef class VduseIovaDomain:
             if page == 0 or orig == INVALID:
                 return self.machine.warn(b"WARNING: vduse_domain_bounce")
             page += iova & (self.machine.page_size - 1)
-            if dir == DMA_TO_DEVICE:
-                memcpy(self.machine, page, orig + offset, step)
-            else:
-                memcpy(self.machine, orig + offset, page, step)
+            bounce_copy(self.machine, page, orig + offset, step, dir)
             size -= step
             iova += step
         return 0

@@ -2,8 +2,9 @@
 """A timeline as a picture: time runs down, bus addresses run across, and a mapping is the rectangle of both.
 
 A rectangle is filled with who owns the memory: the device from the map on, the CPU after a sync for it. In it: R, W
-where the device reads or writes. Beside it: B and b where bounce slots are taken and given back, F where the IOTLB is
-flushed. Addresses far apart are moved together; each range has a letter, and the legend has the addresses.
+where the device reads or writes. Beside it: B and b where bounce slots are taken and given back, > and < where bytes
+are copied into them and out of them, F where the IOTLB is flushed. Addresses far apart are moved together; each range
+has a letter, and the legend has the addresses.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from dma_ops import DMA_FROM_DEVICE, DMA_TO_DEVICE
+
+from ..cost import FLUSHES
 from ..timeline import Row
 from ..timeline import show as spelled
 
@@ -25,7 +29,6 @@ CHARACTER = 6.7
 WIDEST = 118                            # characters of a row
 SPELLED = 400                           # and of what it tells in full
 BOXES = 16                              # segments of a mapping that are drawn
-FLUSHES = ("rpcit", "strbuf_flush")
 
 
 def asset(name: str) -> str:
@@ -121,14 +124,18 @@ def tell(rows: Sequence[Row]) -> Story:
 
 
 def _beside(row: Row) -> Iterator[tuple[str, str]]:
-    counts = row.get("counts", {})
-    flushes = counts.get("IOTLB flushes", 0) + sum(event[0] in FLUSHES for event in row.get("events", ()) if event)
+    counts, events = row.get("counts", {}), [event for event in row.get("events", ()) if isinstance(event, list)]
+    flushes = counts.get("IOTLB flushes", 0) + sum(event[0] in FLUSHES for event in events)
     slots = counts.get("bounce slots", 0)
     if flushes:
         yield "F", f"{flushes} IOTLB flushes"
     if slots:
         yield ("B", f"{slots} bounce slots are taken") if slots > 0 else ("b", f"{-slots} bounce slots are given back")
-    syncs = {event[0] for event in row.get("events", ()) if event}
+    for sign, direction, said in ((">", DMA_TO_DEVICE, "into"), ("<", DMA_FROM_DEVICE, "out of")):
+        copied = [event[2] for event in events if event[0] == "bounce" and event[3] == direction]
+        if copied:
+            yield sign, f"{sum(copied)} bytes are copied {said} the bounce buffer"
+    syncs = {event[0] for event in events}
     if "sync_dev" in syncs:
         yield "w", "the CPU's cache is written back"
     if "sync_cpu" in syncs:
@@ -218,7 +225,7 @@ def picture(rows: Sequence[Row], title: str = "timeline") -> str:
     story.marks = _few(story.marks)
     axis = Axis(ranges + [(at, 1) for _, at, _, _ in story.marks])
     left = 8.0
-    text = left + axis.width + 46
+    text = left + axis.width + 62
     width = text + WIDEST * CHARACTER
     legend = [f"{letter(i)} {begin:#x}–{end - 1:#x}" for i, (begin, end) in enumerate(axis.clusters)]
     bottom = TOP + len(mine) * LINE
@@ -236,7 +243,7 @@ def picture(rows: Sequence[Row], title: str = "timeline") -> str:
         out += _boxes(mapping, axis, left, len(mine))
     for line, signs in story.beside.items():
         for i, (sign, said) in enumerate(signs):
-            out.append(f'<text class="sign" x="{text - 38 + i * 11:.1f}" y="{TOP + line * LINE + 13}">{sign}'
+            out.append(f'<text class="sign" x="{text - 54 + i * 11:.1f}" y="{TOP + line * LINE + 13}">{escape(sign)}'
                        f"<title>{said}</title></text>")
     for line, at, mark, bad in story.marks:
         out.append(f'<text class="{"bad" if bad else "mark"}" x="{left + axis.x(at) + 2:.1f}" '
@@ -271,9 +278,9 @@ def _legend(ranges: list[str], left: float, bottom: int) -> Iterator[str]:
         yield f'<text x="{x + 16}" y="{y}">{said}</text>'
     for x, down, said in (
         (left + 345, 0, "R, W: the device reads, writes (!: it fails, or nothing is mapped)"),
-        (left, LINE, "B, b: bounce slots taken, given back; F: IOTLB flushed; "
-                     "w, i: the CPU's cache written back, invalidated"),
+        (left, LINE, "B, b: bounce slots taken, given back; >, <: bytes copied into them, out of them; "
+                     "F: IOTLB flushed; w, i: the CPU's cache written back, invalidated"),
     ):
-        yield f'<text class="soft" x="{x}" y="{y + down}">{said}</text>'
+        yield f'<text class="soft" x="{x}" y="{y + down}">{escape(said)}</text>'
     for i, one in enumerate(ranges):
         yield (f'<text class="soft" x="{left + i % 3 * 320}" y="{y + LINE * (2 + i // 3)}">{escape(one)}</text>')

@@ -24,6 +24,7 @@ from dma_ops import DmaError, DmaFault, KernelBug
 from dma_ops.swiotlb import swiotlb_init
 from scatterlist import SgTable
 
+from ..cost import FLUSHES
 from .events import COHERENT, MAP, PAGES, SG, SGT, UNMAP, Event
 
 if TYPE_CHECKING:
@@ -409,7 +410,7 @@ class Replay:
         if hasattr(self, "place"):
             figures.folded = self.place.moved
         cache = sum(self._kinds[kind] for kind in CACHE)
-        other = self._kinds.total() - cache
+        other = sum(self._kinds[kind] for kind in FLUSHES)
         syncs = getattr(getattr(self._cookie, "domain", None), "syncs", None)
         if syncs is not None or other:
             figures.flushes = syncs if syncs is not None else other

@@ -57,6 +57,7 @@ class _Events:
 
     def lines(self, events: list[tuple[Any, ...]]) -> list[str]:
         out: list[str] = []
+        events = [event for event in events if event[0] != "bounce"]       # copies are not in the recorded runs
         for i, (kind, *facts) in enumerate(events):
             line = getattr(self, kind)(*facts)
             if kind == "unmap" and self.queued(events, i):

@@ -11,7 +11,7 @@ import dma_ops
 from conformance.cli import main
 from conformance.html.timeline import LAST, Axis, picture, standalone, tell
 from conformance.timeline import recording
-from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, Device, Machine
+from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DMA_TO_DEVICE, Device, Machine
 from dma_ops.swiotlb import swiotlb_init
 
 
@@ -45,7 +45,37 @@ def test_bounce_slots_and_flushes_are_counted(dev):
         address = dma_ops.dma_map_page(dev, page, 0, 4096, dir=DMA_BIDIRECTIONAL)
         dma_ops.dma_unmap_page(dev, address, 4096, DMA_BIDIRECTIONAL)
     assert [row.get("counts") for row in rows] == [{"bounce slots": 2}, {"bounce slots": -2}]
-    assert [[sign for sign, _ in signs] for signs in tell(rows).beside.values()] == [["B"], ["b"]]
+    beside = tell(rows).beside
+    assert [[sign for sign, _ in signs] for signs in beside.values()] == [["B", ">"], ["b", "<"]]
+    assert beside[0][1][1] == "4096 bytes are copied into the bounce buffer"
+
+
+@pytest.mark.parametrize(("dir", "events"), [
+    (DMA_TO_DEVICE, [[1], [], [1], []]), (DMA_FROM_DEVICE, [[1], [2], [], [2]]),
+    (DMA_BIDIRECTIONAL, [[1], [2], [1], [2]]),
+], ids=["to", "from", "both"])
+def test_bounce_copies_are_events(dev, dir, events):
+    """The map always copies in: what the device does not write must be the original's bytes."""
+    dev.io_tlb_mem = swiotlb_init(dev.machine, force_bounce=True)
+    page = dev.machine.alloc_ram(0)
+    with recording([]) as rows:
+        address = dma_ops.dma_map_page(dev, page, 16, 512, dir=dir)
+        dma_ops.dma_sync_single_for_cpu(dev, address, 100, dir)
+        dma_ops.dma_sync_single_for_device(dev, address, 100, dir)
+        dma_ops.dma_unmap_page(dev, address, 512, dir)
+    copies = [[event for event in row.get("events", ()) if event[0] == "bounce"] for row in rows]
+    assert copies == [[["bounce", page + 16, size, way] for way in ways]
+                      for ways, size in zip(events, (512, 100, 100, 512), strict=True)]
+
+
+def test_vduse_copies_each_granule():
+    from arch import backends
+
+    device = backends()["vduse_dev_dma_ops"].machines[0].build()
+    page = device.machine.alloc_ram(1)
+    with recording([]) as rows:
+        dma_ops.dma_map_page(device, page, 0, 8192, dir=DMA_TO_DEVICE)
+    assert [event[:3] for event in rows[0]["events"]] == [["bounce", page, 4096], ["bounce", page + 4096, 4096]]
 
 
 def test_an_iotlb_flush_of_an_unmap():
