@@ -46,15 +46,19 @@ EVENTS = {
 _SINGLE = re.compile(r".*?\[\d+\] +(?:\S{1,8} +)?(\d+\.\d+): +(?:dma:)?"
                      r"(dma_(?:un)?map_(?:page|phys|resource)|dma_sync_single_for_(?:cpu|device)): +(\S+) dir=(\w+) "
                      r"dma_addr=([0-9a-f]{1,16}) size=(\d{1,20})(?: phys_addr=([0-9a-f]{1,16}))?(?: attrs=(\S*))?")
+#: Any event's head. perf pads names on the left; trace-cmd -l has no [CPU], --ts-diff puts a difference before the
+#: name, and a first second's times are whole microseconds.
+_HEAD = re.compile(r".*?\s(\d{1,20}(?:\.\d+)?): +(?:\(\+\d*\) +)?(?:dma:)?(dma_\w+): ")
+_RAW = ("device=", "[FAILED TO PARSE]")
 _FIELD = re.compile(r" (\w+)=(\{[^}]*\}|\S*(?: \d+(?= |$))*)")     # older trace-cmds print arrays as "1 2 3"
-_OTHER = re.compile(r".*?\s\d+\.\d+: +([A-Za-z_][\w:.]*): ?")
+_OTHER = re.compile(r".*?\s\d+(?:\.\d+)?: +(?:\(\+\d*\) +)?([A-Za-z_][\w:.]*): ?")
 _LOST = re.compile(r"CPU:\s*\d+ \[(?:LOST (?:(\d+) )?EVENTS|(?:(\d+) )?EVENTS DROPPED)\]")
 _LENGTHS = re.compile(r'\(__dma_map_sg\S*\) name="([^"]*)" nents=(\d{1,9}) (.*)')
 _LENGTH = re.compile(r"\b[lc](\d{1,6})=(\d{1,10})\b")
 _MASK = re.compile(r"# pci (\S+) .*\bdma_mask_bits=(\d{1,2})\b(?: consistent=(\d{1,2})\b)?")
 _WRITTEN = re.compile(r"# entries-in-buffer/entries-written: (\d{1,18})/(\d{1,18})")
 _USABLE = re.compile(r"# .*e820: \[mem 0x([0-9a-f]{1,16})-0x([0-9a-f]{1,16})\] usable")
-_TASK = re.compile(r"\s*(\S.*?-\d+)\s")
+_TASK = re.compile(r"\s*(\S.*?-\d+)\s+(?:\[|\d+[.\w]{4,}\s)|\s*(\S.*?)\s+(?:\d+/)?(\d+)\s+\[")
 
 
 class TraceError(ValueError):
@@ -105,7 +109,7 @@ class Event:
     def task(self) -> str:
         """The task and its pid, as the trace names them."""
         match = _TASK.match(self.raw)
-        return match[1] if match else ""
+        return "" if match is None else match[1] or f"{match[2]}-{match[3]}"
 
 
 class Reader:
@@ -155,24 +159,26 @@ class Reader:
             if match is not None:
                 event = self._event(match[2], match, line)
             else:
-                at = line.find(": dma")
-                name = line[at + 2:].partition(": ")[0].removeprefix("dma:")
-                if at < 0 or name not in EVENTS:
+                name, time, rest = _head(line)
+                if name not in EVENTS:
                     self._else(line)
                     continue
-                event = self._event(name, at, line)
+                if rest.startswith(_RAW):
+                    raise TraceError(f"{self.name}: line {self.lines} has the event's raw fields: give what `trace-cmd "
+                                     "report` prints without -R, or the text of tracefs if trace-cmd is too old")
+                event = self._event(name, (time, rest), line)
             if event is not None:
                 yield event
 
-    def _event(self, name: str, found: re.Match[str] | int, line: str) -> Event | None:
-        """found: what _SINGLE matched, or where the name begins. None if the line is damaged, which is counted."""
+    def _event(self, name: str, found: re.Match[str] | tuple[str, str], line: str) -> Event | None:
+        """found: what _SINGLE matched, or the time and the fields. None if the line is damaged, which is counted."""
         event = Event()
         event.name, event.raw, event.line = name, line, self.lines
         event.what, event.kind = EVENTS[name]
         try:
-            if isinstance(found, int):
-                event.time = float(line[line.rfind(" ", 0, found) + 1:found])
-                self._fields(event, line[found + 2:].partition(": ")[2].strip())
+            if isinstance(found, tuple):
+                event.time = float(found[0]) / (1 if "." in found[0] else 1_000_000)
+                self._fields(event, found[1])
             else:
                 time, _, event.dev, direction, addr, size, phys, attrs = found.groups()
                 event.time = float(time)
@@ -303,6 +309,20 @@ class Reader:
         lengths |= {int(i): int(length) for i, length in _LENGTH.findall(match[3]) if int(i) < nents}
         if len(self._lengths) < MAX_NAMES or match[1] in self._lengths:
             self._lengths[match[1]] = (nents, lengths)
+
+
+def _head(line: str) -> tuple[str, str, str]:
+    """Name, time and fields of what may be a dma:* event; the time as it is written, also where it is damaged."""
+    if "dma_" not in line:
+        return "", "", ""
+    match = _HEAD.match(line)
+    if match is not None:
+        return match[2], match[1], line[match.end():].strip()
+    if _OTHER.match(line[:1000]) is not None:       # another event, that tells of one
+        return "", "", ""
+    before, _, rest = line.partition(": dma")
+    name, _, rest = f"dma{rest}".partition(": ")
+    return name.removeprefix("dma:"), before.rpartition(" ")[2], rest.strip()
 
 
 def _guess(physes: list[int], total: int) -> list[int]:

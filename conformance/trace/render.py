@@ -68,8 +68,9 @@ def seconds(reader: Reader) -> float:
 def summary(reader: Reader, history: History) -> Iterator[str]:
     """What was read, and what of it could not be."""
     events = reader.events.total()
-    yield (f"{reader.name}: {events} dma:* events of {_count(len(history.buses), 'device')} in "
-           f"{seconds(reader):.3f} s; {reader.other.total()} other events, {_count(reader.comments, 'comment line')}")
+    yield (f"{reader.name}: {_count(events, 'dma:* event')} of {_count(len(history.buses), 'device')} in "
+           f"{seconds(reader):.3f} s; {_count(reader.other.total(), 'other event')}, "
+           f"{_count(reader.comments, 'comment line')}")
     if reader.unknown:
         yield f"{_count(reader.unknown, 'line')} neither an event nor a comment"
     if reader.damaged and reader.first_damaged is not None:

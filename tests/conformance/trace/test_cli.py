@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -134,26 +135,75 @@ def test_the_mask_of_a_check(tmp_path):
     assert run(EXAMPLE, "--mask", 30).exit_code == 0
 
 
-def test_trace_cmd_and_perf_print_the_same(tmp_path):
-    """The same events in the three spellings, with arrays as old and new trace-cmds print them."""
-    fields = "0000:01:00.0 dir=TO_DEVICE nents=2/2 ents=2/2 dma_addrs={A} sizes={S} phys_addrs={P} attrs="
-    unmap = "0000:01:00.0 dir=TO_DEVICE phys_addrs={P} attrs="
-    braces = {"{A}": "{0x1000,0x3000}", "{S}": "{0x10,0x20}", "{P}": "{0x5000,0x7000}"}
-    numbers = {"{A}": "4096 12288", "{S}": "16 32", "{P}": "20480 28672"}
-    answers = []
-    for line, arrays in (("  dd-7    [000] d..1.     5.000000: {}: {}", braces),
-                         ("  dd-7    [000]     5.000000: {}:           {}", braces),
-                         ("  dd-7    [000] d..1.     5.000000: {}:           {}", numbers),
-                         ("  dd     7 [000]     5.000000: dma:{}: {}", braces)):
-        text = "cpus=1\n" + line.format("dma_map_sg", fields) + "\n" + line.format("dma_unmap_sg", unmap) + "\n"
-        for name, array in arrays.items():
-            text = text.replace(name, array)
-        done = run(written(tmp_path, text), "-b", "dma_direct", "--json")
-        whole = json.loads(done.stdout)
-        answers.append((done.exit_code, whole["input"], whole["replays"][0]["mapped_bytes"]))
-    assert answers == [answers[0]] * 4
-    assert answers[0][0] == 0 and answers[0][2] == 48
-    assert answers[0][1]["events"] == {"dma_map_sg": 1, "dma_unmap_sg": 1}
+#: How a line is printed: (its head for a time in seconds, the function's name, are arrays decimal numbers?). What
+#: trace-cmd has from libtraceevent: no braces, and whole microseconds up to the first second.
+SPELLINGS = {
+    "tracefs": ("  dd-7       [001] d..1.   {0:11.6f}: ", "{}: ", False),
+    "tracefs-no-irq-info": ("  dd-7       [001]  {0:11.6f}: ", "{}: ", False),
+    "trace-cmd": ("              dd-7     [001]    {0:11.6f}: ", "{:21}", True),
+    "trace-cmd-latency": ("      dd-7       1d..1.   {0:11.6f}: ", "{:21}", True),
+    "trace-cmd-flags": ("              dd-7     [001] d..1.   {0:11.6f}: ", "{:21}", True),
+    "trace-cmd-nanoseconds": ("              dd-7     [001]    {0:15.9f}: ", "{:21}", True),
+    "trace-cmd-differences": ("              dd-7     [001]    {0:11.6f}: (+1000)  ", "{:21}", True),
+    "trace-cmd-first-difference": ("              dd-7     [001]    {0:11.6f}:          ", "{:21}", True),
+    "trace-cmd-first-second": ("              dd-7     [001]    {1:12d}: ", "{:21}", True),
+    "perf": ("              dd     7 [001] {0:12.6f}: ", "{:>27} ", True),
+    "perf-pid-tid": ("              dd     7/7     [001] {0:12.6f}: ", "{:>27} ", True),
+    "perf-nanoseconds": ("              dd     7 [001] {0:12.9f}: ", "{:>27} ", True),
+    "perf-no-cpu": ("              dd     7 {0:12.6f}: ", "{:>27} ", True),
+}
+WORK = (
+    ("dma_alloc", "dir=BIDIRECTIONAL dma_addr=b000 size=300 virt_addr=00000000cae0a014 flags=GFP_DMA|__GFP_ZERO "
+     "attrs="),
+    ("dma_map_page", "dir=TO_DEVICE dma_addr=2000 size=64 phys_addr=2000 attrs=SKIP_CPU_SYNC|NO_WARN"),
+    ("dma_map_sg", "dir=FROM_DEVICE dma_addrs={0x1000,0x3000} sizes={0x10,0x20} phys_addrs={0x5000,0x7000} attrs="),
+    ("dma_sync_sg_for_cpu", "dir=FROM_DEVICE dma_addrs={0x1000,0x3000} sizes={0x10,0x20}"),
+    ("dma_unmap_sg", "dir=FROM_DEVICE phys_addrs={0x5000,0x7000} attrs="),
+    ("dma_unmap_page", "dir=TO_DEVICE dma_addr=2000 size=64 attrs=SKIP_CPU_SYNC|NO_WARN"),
+    ("dma_free", "dir=BIDIRECTIONAL dma_addr=b000 size=300 virt_addr=00000000cae0a014 attrs="),
+)
+
+
+def spelt(head, name, decimal, work=WORK):
+    """The work as a tool prints it, from 0.1 s on, an event each millisecond."""
+    lines = ["cpus=2"]
+    for i, (event, told) in enumerate(work):
+        fields = told
+        if decimal:
+            fields = re.sub(r"\{(.*?)\}", lambda found: " ".join(str(int(x, 0)) for x in found[1].split(",")), told)
+        called = name.format(f"dma:{event}:" if ">" in name else f"{event}:" if ":2" in name else event)
+        lines.append(f"{head.format(0.1 + i / 1000, 100_000 + i * 1000)}{called}0000:01:00.0 {fields}")
+    return "\n".join([*lines, ""])
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+def test_trace_cmd_and_perf_print_the_same(tmp_path, spelling):
+    whole = json.loads(run(written(tmp_path, spelt(*spelling)), "-b", "dma_direct", "--json").stdout)
+    wanted = json.loads(run(written(tmp_path, spelt(*SPELLINGS["tracefs"])), "-b", "dma_direct", "--json").stdout)
+    assert whole == wanted
+    assert wanted["input"]["events"] == {name: 1 for name, _ in WORK}
+    assert wanted["input"]["seconds"] == 0.006 and not wanted["check"]["findings"]
+    assert wanted["replays"][0]["mapped_bytes"] == 48 + 64 + 300
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+def test_a_finding_names_the_task(tmp_path, spelling):
+    """A second unmap; and another event, that tells of one of these, is another one."""
+    text = spelt(*spelling, work=(WORK[1], WORK[5], WORK[5], ("sched_switch", "prev_comm=dd: dma_map_page: x")))
+    done = run(written(tmp_path, text))
+    assert done.exit_code == 1 and "tries to free DMA memory it has not allocated" in done.output
+    assert "3 dma:* events of 1 device" in done.output
+    assert "; 1 other event," in done.output and "uncertain" not in done.output
+    assert ("[dd-7]" in done.output) == (spelling is not SPELLINGS["perf-no-cpu"])
+
+
+@pytest.mark.parametrize("fields", [
+    "device=0000:00:06.0 phys_addr=194748920 dma_addr=194748920 size=16 dir=1 attrs=0x0",
+    "[FAILED TO PARSE] device=0000:00:06.0 phys_addr=194748920 dma_addr=194748920 size=16 dir=1 attrs=0x0",
+], ids=["raw", "failed-to-parse"])
+def test_raw_fields_are_one_sentence(tmp_path, fields):
+    done = run(written(tmp_path, f"cpus=1\n  dd-7  [000]     5.000000: dma_map_page:         {fields}\n"))
+    assert done.exit_code == 2 and "line 2 has the event's raw fields" in done.output and "without -R" in done.output
 
 
 def mutate(rnd, lines):
