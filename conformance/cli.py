@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -18,7 +18,7 @@ from rich.table import Table
 from arch import BackendRecord
 
 from . import report as reports
-from .c_drivers.cli import driver_options, explain_driver, run_driver
+from .c_drivers.cli import driver_options, explain_driver, run_driver, stories
 from .completion import backend_ids, case_ids, rule_ids
 from .detection import beside
 from .execute import Result, without_running
@@ -170,12 +170,25 @@ def _page(report: Report, extras: html.Beside, against: Path | None, timelines: 
     extras.against = None if against is None else read(against)
     if timelines:
         cases = html.examples(report)
+        again = _drivers_again if "driver" in report.header else _cases_again
         with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-            for result in progress.track(cases, description="timelines"):
-                case = Case.parse(result.case)
-                outcome, rows = _traced(case, case.backend, report.header["seed"], report.header["profile"])
-                extras.timelines[case.id] = html.forms(case, report.header, outcome, rows)
+            extras.timelines = dict(again(report.header, progress.track(cases, description="timelines")))
     return html.page(report, extras)
+
+
+def _cases_again(head: dict[str, Any], cases: Iterable[Result]) -> Iterator[tuple[str, dict[str, str]]]:
+    from . import html
+
+    for result in cases:
+        case = Case.parse(result.case)
+        name = head.get("asked_as", {}).get(case.backend, case.backend)
+        outcome, rows = _traced(case, name, head["seed"], head["profile"])
+        yield case.id, html.forms(case, name, head, outcome, rows)
+
+
+def _drivers_again(head: dict[str, Any], cases: Iterable[Result]) -> Iterator[tuple[str, dict[str, str]]]:
+    for result, steps in stories(head, cases):
+        yield result.case, {"steps": "\n".join(steps)} if steps else {}
 
 
 @main.command("replay")
@@ -418,6 +431,8 @@ def explain_command(
     from .candidates import SUMMARY
 
     if what.upper().startswith("DRV-"):
+        if form:
+            raise click.UsageError("--form is not for a case of a driver: its program is the driver")
         sys.exit(explain_driver(what, drivers, cflags, seed, name))
     rules = load_rules()
     if ":" not in what:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from . import detection as detections
 from .detection import Detection
 from .execute import Result
 from .faults import script
+from .reproduce import explain
 from .results import Report
 from .rules import load_rules
 from .selection import DESIGNS, ROUTES, known_backends, route_id
@@ -160,15 +160,6 @@ def matrices(report: Report) -> list[Matrix]:
         made.append(matrix)
         made.append(designs(report))
     return made
-
-
-def _driver_options(report: Report) -> str:
-    """What explain needs to run a case of a driver again."""
-    driver = report.header.get("driver")
-    if driver is None:
-        return ""
-    words = [word for name in driver["files"] for word in ("--driver", name)]
-    return " " + shlex.join([*words, *(("--cflags", driver["cflags"]) if driver["cflags"] else ())])
 
 
 def _driver(report: Report) -> Matrix:
@@ -331,12 +322,11 @@ def text(report: Report, *, known: bool = False, detection: Detection | None = N
         if matrix is not None:
             parts += [Fitted(matrix), Text()]
     kinds = [*(verdict for verdict in Verdict if verdict.bad), Verdict.WAIVED]
-    again = _driver_options(report)
     for finding in findings(report.results, *kinds):
         result = finding.result
         line = Text(f"{WORDS[result.verdict]} {result.what} {result.backend}", style=STYLES[result.verdict])
         line.append(f" on {finding.where}: {result.detail}", style="default")
-        parts += [line, Text(f"    dma-conformance explain {result.case}{again}", style="dim")]
+        parts += [line, Text(f"    {explain(report.header, result)}", style="dim")]
     parts += _known_faults(report, everything=known)
     if detection is not None:
         parts += [*detections.text(detection, report.header["rules_hash"]), Text()]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .execute import Result
@@ -12,6 +12,25 @@ from .selection import Case
 from .timeline import Row
 
 _PAGE = ("page", "offset", "size", "dir", "attrs")
+
+
+def options(head: Mapping[str, Any], backend: str) -> str:
+    """What explain needs, beside a case of this backend, to run it as the run of this results header did."""
+    words = []
+    if backend in head.get("asked_as", {}):
+        words += ["--backend", head["asked_as"][backend]]
+    if "driver" in head:
+        driver = head["driver"]
+        words += [word for path in driver["files"] for word in ("--driver", path)]
+        words += ["--cflags", driver["cflags"]] if driver["cflags"] else []
+    words += ["--seed", str(head["seed"])] if head["seed"] else []
+    words += ["--profile", head["profile"]] if head["profile"] != "quick" else []
+    return shlex.join(words)
+
+
+def explain(head: Mapping[str, Any], result: Result) -> str:
+    """The command that runs a case of a results.jsonl again."""
+    return f"dma-conformance explain {result.case} {options(head, result.backend)}".rstrip()
 
 
 def pytest_node(case: Case, name: str, seed: int, profile: str) -> str:

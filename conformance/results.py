@@ -55,9 +55,11 @@ HEADER: dict[str, Callable[[Any], bool]] = {
     "machines": lambda value: isinstance(value, dict) and all(map(_texts, value.values())),
     "rules": _texts, "rules_hash": _text, "routes": _texts, "apis": _texts,
     "plan": lambda value: isinstance(value, dict) and _number(value.get("cases")) and _text(value.get("sha256")),
-    "driver": lambda value: isinstance(value, dict) and _text(value.get("name")),
+    "asked_as": lambda value: isinstance(value, dict) and _texts(list(value.values())),
+    "driver": lambda value: isinstance(value, dict) and _text(value.get("name")) and _text(value.get("cflags"))
+    and _texts(value.get("files")),
 }
-OPTIONAL = ("driver",)
+OPTIONAL = ("asked_as", "driver")
 
 
 def project_version() -> str:
@@ -70,6 +72,12 @@ def project_version() -> str:
 def digest_of(ids: Iterable[str]) -> str:
     """The hash of a plan: of the ids of its cases, in order."""
     return hashlib.sha256("".join(f"{one}\n" for one in ids).encode()).hexdigest()
+
+
+def asked_as(selection: Selection) -> dict[str, dict[str, str]]:
+    """For a header: by id, the py:, c: or exec: name of each backend that is not installed."""
+    asked = {key: name for key, name in selection.names().items() if name != key}
+    return {"asked_as": asked} if asked else {}
 
 
 def header(selection: Selection, plan: Sequence[Case]) -> dict[str, Any]:
@@ -89,6 +97,7 @@ def header(selection: Selection, plan: Sequence[Case]) -> dict[str, Any]:
         "profile": selection.profile,
         "shard": list(selection.shard),
         "backends": {record.id: record.proof for _, record in selection.records()},
+        **asked_as(selection),
         "machines": {name: list(found) for name, found in machines.items()},
         "rules": [rule.id for rule in rules],
         "rules_hash": fingerprint(rules),

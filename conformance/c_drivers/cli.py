@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
@@ -16,12 +17,13 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .. import report as reports
+from ..execute import Result
 from ..outcomes.cli import waived
 from ..outcomes.waivers import Waiver
 from ..selection import Selection, SelectionError, suggest
 from .clauses import Clause, clauses
 from .rig import Api, DriverError
-from .run import APIS, TIME_LIMIT, Children, Driver, Place, judge, places, run, watch
+from .run import APIS, TIME_LIMIT, Children, Driver, Place, Seen, judge, places, run, watch
 
 
 def chosen_clauses(names: Sequence[str]) -> list[Clause]:
@@ -110,14 +112,43 @@ def explain_driver(text: str, paths: Sequence[Path], cflags: str, seed: int, bac
             raise click.ClickException(str(error)) from None
 
 
-def _explain(driver: Driver, place: Place, clause: Clause, seed: int, children: Children) -> int:
+def stories(head: dict[str, Any], results: Iterable[Result]) -> Iterator[tuple[Result, list[str]]]:
+    """The driver of a results header meets each case again: what happened up to the finding. Raises click's error."""
+    facts = head["driver"]
+    paths = [Path(name) for name in facts["files"]]
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise click.ClickException(f"the driver is not here, so nothing can be run again: {', '.join(missing)}")
+    names = tuple({head.get("asked_as", {}).get(name, name) for name in head["backends"]})
+    everywhere = {place.case("").id: place for place in places(Selection(backends=names), APIS)}
+    with ExitStack() as stack:
+        driver = Driver(tuple(paths), facts["cflags"], Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        children = Children()
+        stack.callback(children.close)
+        for result in results:
+            place = everywhere[f":{result.backend}:{result.machine}:{result.api}"]
+            clause = clauses()[result.what]
+            try:
+                outcome, seen = _again(driver, place, clause, head["seed"], children)
+            except DriverError as error:
+                raise click.ClickException(str(error)) from None
+            yield result, around(seen[outcome.check].steps, clause.id) if outcome.check else []
+
+
+def _again(
+    driver: Driver, place: Place, clause: Clause, seed: int, children: Children
+) -> tuple[Result, dict[str, Seen]]:
     from ..selection import subject
 
     shift = subject(place.name, place.config.name, place.api).machine.page_shift
     if driver.object(shift) is None:
         raise DriverError(f"no object is compiled for pages of {1 << shift} bytes (-DPAGE_SHIFT={shift})")
     seen = {name: watch(driver, place, name, seed, children) for name in clause.scenarios}
-    outcome = judge(place, [clause], seen)[0]
+    return judge(place, [clause], seen)[0], seen
+
+
+def _explain(driver: Driver, place: Place, clause: Clause, seed: int, children: Children) -> int:
+    outcome, seen = _again(driver, place, clause, seed, children)
     click.echo("\n".join(_told(clause)))
     click.echo(f"driver      {driver.name}")
     click.echo(f"backend     {place.record.id}: {place.record.summary}")
@@ -127,7 +158,8 @@ def _explain(driver: Driver, place: Place, clause: Clause, seed: int, children: 
         click.echo(f"\nscenario {name}")
         for step in around(seen[name].steps, clause.id):
             click.echo(f"    {step}")
-    click.echo(f"\nrun it      dma-conformance explain {outcome.case} {driver.arguments} --seed {seed}")
+    asked = f" --backend {shlex.quote(place.name)}" if place.name != place.record.id else ""
+    click.echo(f"\nrun it      dma-conformance explain {outcome.case}{asked} {driver.arguments} --seed {seed}")
     return 1 if outcome.verdict.bad else 0
 
 

@@ -24,7 +24,7 @@ from arch import BackendRecord, MachineConfig
 from ..c.compile import CompileError, compiled
 from ..execute import Result, result
 from ..isolation import Child, Lost
-from ..results import SCHEMA_VERSION, Report, Writer, digest_of, project_version, read
+from ..results import SCHEMA_VERSION, Report, Writer, asked_as, digest_of, project_version, read
 from ..rules import fingerprint
 from ..selection import Case, Selection, in_shard, subject
 from ..verdict import Verdict
@@ -199,6 +199,7 @@ def header(driver: Driver, plan: Sequence[Case], selection: Selection, chosen: S
         "python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}",
         "seed": selection.seed, "profile": selection.profile, "shard": list(selection.shard),
         "backends": {record.id: record.proof for _, record in selection.records()},
+        **asked_as(selection),
         "machines": {name: list(found) for name, found in machines.items()},
         "rules": [rule.id for rule in rules], "rules_hash": fingerprint(rules), "routes": [],
         "apis": list(dict.fromkeys(case.api for case in plan)),

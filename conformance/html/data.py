@@ -13,6 +13,8 @@ from arch import BackendRecord
 
 from .. import report as reports
 from .. import reproduce
+from ..c_drivers.clauses import GROUP, clauses
+from ..c_drivers.scenarios import SCENARIOS
 from ..candidates import SUMMARY
 from ..checks import checks
 from ..detection import Detection
@@ -66,7 +68,7 @@ class Strings:
 
 def document(report: Report, beside: Beside) -> dict[str, Any]:
     strings = Strings()
-    order = list(Verdict)
+    head, order = report.header, list(Verdict)
     cases: dict[str, Any] = {
         name: [strings(getattr(result, name)) for result in report.results] for name in COLUMNS
     }
@@ -74,17 +76,21 @@ def document(report: Report, beside: Beside) -> dict[str, Any]:
     cases["cost"] = {row: result.cost for row, result in enumerate(report.results) if result.cost}
     comparison = reports.comparison(report)
     shown = {result.what for result in report.results}
+    rules = {**load_rules(), **{clause.id: clause.rule for clause in clauses().values()}}
     return {
-        "head": {key: report.header[key] for key in ("version", "python", "platform", "seed", "profile", "shard")},
+        "head": {key: head[key] for key in ("version", "python", "platform", "seed", "profile", "shard")},
+        "driver": head.get("driver"),
+        "again": {name: reproduce.options(head, name) for name in head["backends"]},
         "closing": reports.closing(report),
         "good": reports.is_good(report),
         "verdicts": [
             {"id": one.value, "word": reports.WORDS[one], "bad": one.bad, "observed": one.observed} for one in order
         ],
-        "backends": [_backend(name, proof) for name, proof in report.header["backends"].items()],
+        "backends": [_backend(name, proof) for name, proof in head["backends"].items()],
         "families": {_family(rule): title for prefix, api, title in reports.TABLES for rule in load_rules().values()
-                     if rule.id.startswith(prefix) and rule.api == api},
-        "rules": [_rule(rule) for rule in load_rules().values() if rule.id in shown],
+                     if rule.id.startswith(prefix) and rule.api == api}
+        if "driver" not in head else {GROUP: f"Driver {head['driver']['name']}"},
+        "rules": [_rule(rule) for rule in rules.values() if rule.id in shown],
         "routes": list(ROUTES),
         "designs": {name: SUMMARY[name] for name in DESIGNS},
         "strings": list(strings.numbers),
@@ -93,7 +99,7 @@ def document(report: Report, beside: Beside) -> dict[str, Any]:
             "designs": comparison.headings,
             "rows": [[name, *(cell.text for cell in cells)] for name, cells in comparison.rows],
         },
-        "kills": None if beside.kills is None else _kills(beside.kills, report.header["rules_hash"]),
+        "kills": None if beside.kills is None else _kills(beside.kills, head["rules_hash"]),
         "trace": beside.trace,
         "diff": None if beside.against is None else _diff(beside.against, report),
         "timelines": beside.timelines,
@@ -123,16 +129,22 @@ def _record(record: BackendRecord) -> dict[str, Any]:
 
 
 def _family(rule: Rule) -> str:
-    """The table that has the rule: what its id begins with, or NEW for those of the newer API."""
+    """The table that has the rule: what its id begins with, NEW for those of the newer API, or the driver's."""
+    if rule.group == GROUP:
+        return GROUP
     return "NEW" if rule.api == "new" else rule.id.split("-")[0]
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
+    clause = clauses().get(rule.id)
+    tried = {name: checks()[name] for name in rule.checks} if clause is None else {
+        name: SCENARIOS[name] for name in clause.scenarios}
     return {
         "family": _family(rule),
-        "id": rule.id, "text": rule.text, "level": rule.level, "group": rule.group, "source": str(rule.source),
+        "id": rule.id, "text": rule.text, "level": rule.level, "source": str(rule.source),
+        "group": rule.group if clause is None else rule.id,             # a column for each clause
         "applies": " and ".join(rule.applies_if), "observe": rule.observe, "not_tested": rule.not_tested,
-        "checks": {name: _first(checks()[name].__doc__) for name in rule.checks},
+        "checks": {name: _first(function.__doc__) for name, function in tried.items()},
     }
 
 
@@ -190,19 +202,20 @@ def _side(result: Result | None) -> dict[str, str] | None:
 
 
 def examples(report: Report) -> list[Result]:
-    """One case of an installed backend for each rule that it does not keep."""
+    """One case for each rule that a backend which is here does not keep."""
     faults = [*(verdict for verdict in Verdict if verdict.bad), Verdict.WAIVED, Verdict.KNOWN]
     found = reports.findings(report.results, *faults)
-    return [finding.result for finding in found if finding.result.backend in known_backends()]
+    here = {*known_backends(), *report.header.get("asked_as", {})}
+    return [finding.result for finding in found if finding.result.backend in here]
 
 
-def forms(case: Case, head: dict[str, Any], outcome: Result, rows: list[Row]) -> dict[str, str]:
+def forms(case: Case, name: str, head: dict[str, Any], outcome: Result, rows: list[Row]) -> dict[str, str]:
     """A case that ran again: its picture, and the programs that repeat it."""
     if not rows:
         return {}
     source = reproduce.c_source(case, rows)
     return {
         "svg": picture(rows, case.id),
-        "python": reproduce.python_script(case, case.backend, head["seed"], head["profile"], outcome),
+        "python": reproduce.python_script(case, name, head["seed"], head["profile"], outcome),
         **({"c": source} if len(source) <= LONGEST else {}),
     }

@@ -18,6 +18,8 @@ SAME = {
     "seed": "seed",
     "profile": "profile",
     "backends": "backends",
+    "asked_as": "names of backends",
+    "driver": "driver",
     "machines": "machines",
     "rules": "rules",
     "rules_hash": "rule-set hash",

@@ -112,7 +112,8 @@ function matrixView(state) {
     }
     const shown = groups.filter(name => seen.has(name));
     if (!shown.length) continue;
-    parts.push(h("h2", {}, title), table(["backend", "proof", ...shown], shownBackends(state).map(b => h("tr", {},
+    parts.push(h("h2", {}, title), table(["backend", "proof", ...shown.map(name =>
+      RULES.has(name) ? h("th", {scope: "col", title: RULES.get(name).text}, name) : name)], shownBackends(state).map(b => h("tr", {},
       backendHead(state, b), h("td", {}, b.proof), shown.map(name => {
         const found = cells.get(b.id + " " + name) || [];
         if (!found.length) return h("td.cell", {}, h("span.soft", {}, "·"));
@@ -120,10 +121,10 @@ function matrixView(state) {
         const label = GLYPHS[top.id] + " " + top.word + (top.bad || top.id === "known" || top.id === "waived" ? " " + n : "");
         const full = D.verdicts.map((v, i) => counts[i] ? counts[i] + " " + v.id : "").filter(Boolean).join(", ");
         return h("td.cell", {}, h("a." + top.id, {
-          href: link(state, {view: "cases", backend: b.id, rule: prefix + " " + name}),
+          href: link(state, {view: "cases", backend: b.id, rule: RULES.has(name) ? name : prefix + " " + name}),
           title: full, "aria-label": `${b.id}, ${name}: ${full}`,
         }, label));
-      }))), ".grid"));
+      }))), D.driver ? ".grid.tight" : ".grid"));
   }
   if (!parts.length) parts.push(h("p", {}, "No case fits these filters."));
   parts.push(h("p.note", {}, "A cell says the worst that came of its cases, and for what is not good, of how many. ",
@@ -245,7 +246,7 @@ function drill(state, rows) {
   const facts = [];
   const fact = (name, ...value) => { if (value.some(Boolean)) facts.push(h("dt", {}, name), h("dd", {}, ...value)); };
   if (rule) {
-    fact("rule", `${rule.id}, ${rule.level}, ${rule.group}: ${rule.text}`);
+    fact("rule", [rule.id, rule.level, D.driver ? "" : rule.group].filter(Boolean).join(", ") + ": " + rule.text);
     fact("source", rule.source);
     fact("applies if", rule.applies);
     fact("observed", rule.observe);
@@ -267,15 +268,16 @@ function drill(state, rows) {
         known.machines.length ? "; on " + known.machines.join(", ") : ""));
   fact(rows.length > 1 ? count(rows.length, "case") : "permalink", h("span.links", {}, rows.map(one =>
     h("a", {href: link({}, {case: caseId(one)})}, rows.length > 1 ? of("machine", one) : caseId(one)))));
-  const options = (D.head.seed ? ` --seed ${D.head.seed}` : "") + (D.head.profile !== "quick" ? ` --profile ${D.head.profile}` : "");
   const parts = [h("dl", {}, facts)];
   if (D.verdicts[C.verdict[row]].observed || of("mechanism", row)) {
-    const explain = `dma-conformance explain ${id}${options}`;
-    parts.push(h("h3", {}, "Run it again"), copied(explain), h("details", {}, h("summary", {}, "as a pytest node, a Python script, C, a picture"),
+    const explain = `dma-conformance explain ${id} ${D.again[backend.id]}`.trim();
+    parts.push(h("h3", {}, "Run it again"), copied(explain));
+    if (!D.driver) parts.push(h("details", {}, h("summary", {}, "as a pytest node, a Python script, C, a picture"),
       ["pytest", "python > case.py", "c > case.c", "svg > case.svg"].map(form => copied(`${explain} --form ${form}`))));
   }
   const timeline = D.timelines[id];
-  if (timeline) {
+  if (timeline?.steps) parts.push(h("h3", {}, "What came before"), h("pre.steps", {tabindex: 0}, timeline.steps));
+  if (timeline?.svg) {
     const picture = h("div.picture", {tabindex: 0, role: "region", "aria-label": "timeline"});
     picture.innerHTML = timeline.svg;
     parts.push(h("h3", {}, `Timeline on ${of("machine", row)}`), picture);
@@ -407,7 +409,7 @@ function traceView(state) {
 const VIEWS = new Map([
   ["matrix", ["Matrix", matrixView]],
   ["cases", ["Cases", casesView]],
-  ["p2p", ["P2P routes", p2pView]],
+  ...(D.strings.some(one => one.startsWith("route/")) ? [["p2p", ["P2P routes", p2pView]]] : []),
   ...(D.candidates ? [["designs", ["Designs", designsView]]] : []),
   ...(D.kills ? [["kills", ["Kill matrix", killsView]]] : []),
   ...(D.diff ? [["diff", ["Diff", diffView]]] : []),
@@ -428,9 +430,10 @@ function frame() {
   form.append(
     select("backend", "backend", D.backends.map(b => b.id)),
     h("label", {}, "rule", h("select", {name: "rule"}, h("option", {value: ""}, "all"),
-      h("optgroup", {label: "groups"}, [...groups, "routes"].map(name => h("option", {value: name}, name))),
-      h("optgroup", {label: "rules"}, [...D.rules.map(r => r.id), ...D.routes.map(name => "route/" + name)]
+      D.driver ? "" : h("optgroup", {label: "groups"}, [...groups, "routes"].map(name => h("option", {value: name}, name))),
+      h("optgroup", {label: "rules"}, [...D.rules.map(r => r.id), ...(D.driver ? [] : D.routes.map(name => "route/" + name))]
         .map(id => h("option", {value: id}, id))))),
+    D.driver ? select("api", "API", ["legacy", "new"]) : "",
     select("verdict", "verdict", [["bad", "any failure"], ["observed", "any judgement"],
       ...D.verdicts.map(v => [v.id, GLYPHS[v.id] + " " + v.id])]),
     select("proof", "proof", [...new Set(D.backends.map(b => b.proof))]),
@@ -447,7 +450,8 @@ function frame() {
     }, event.target.name === "q" ? 160 : 0);
   });
   const shard = D.head.shard[1] > 1 ? `, shard ${D.head.shard.join("/")}` : "";
-  document.getElementById("run").textContent = `profile ${D.head.profile}, seed ${D.head.seed}${shard}; Python ${D.head.python} on `
+  const driver = D.driver ? `driver ${D.driver.name} (${[...D.driver.files, D.driver.cflags].filter(Boolean).join(" ")}), ` : "";
+  document.getElementById("run").textContent = driver + `profile ${D.head.profile}, seed ${D.head.seed}${shard}; Python ${D.head.python} on `
     + `${D.head.platform}; ${count(D.backends.length, "backend")}, ${count(D.rules.length, "rule")}, ${count(N, "case")}`;
   document.getElementById("closing").append(...D.closing.map(line => h("div", {}, line)));
   document.getElementById("tally").after(...D.closing.slice(1).map(line => h("p.bad", {}, "✗ " + line)));

@@ -111,5 +111,32 @@ def test_explain_of_what_dies_says_so():
     assert code == 1 and "verdict     crashed (the process died of SIGSEGV)" in said and "timeline" not in said
 
 
+HEAD = {"seed": 0, "profile": "quick"}
+
+
+@pytest.mark.parametrize(("head", "expected"), [
+    (HEAD, ""),
+    ({**HEAD, "seed": 7, "profile": "full"}, "--seed 7 --profile full"),
+    ({**HEAD, "asked_as": {"mine": "exec:./a b"}}, "--backend 'exec:./a b'"),
+    ({**HEAD, "asked_as": {"other": "c:x.c:ops"}}, ""),
+    ({**HEAD, "driver": {"files": ["a.so", "b.so"], "cflags": ""}}, "--driver a.so --driver b.so"),
+    ({**HEAD, "driver": {"files": ["a.c"], "cflags": "-DX=1 -O1"}}, "--driver a.c --cflags '-DX=1 -O1'"),
+], ids=["installed", "seed", "exec", "another", "objects", "cflags"])
+def test_what_explain_needs(head, expected):
+    assert reproduce.options(head, "mine") == expected
+
+
+def test_the_command_that_a_report_prints_shows_the_same(tmp_path, monkeypatch):
+    words = ["run", "-b", FORGETS, "-r", "DMA-13", "-n", "0", "--seed", "3", "--out", str(tmp_path)]
+    said = CliRunner().invoke(main, words).output
+    command = next(line.strip() for line in said.splitlines() if line.startswith("    dma-conformance explain "))
+    assert command == f"dma-conformance explain DMA-13:forgetstounwind:plain:legacy --backend {FORGETS} --seed 3"
+    code, told = call(*shlex.split(command)[2:])
+    assert code == 1 and "verdict     fail" in told
+    page = CliRunner().invoke(main, ["report", str(tmp_path), "--format", "html", "--timelines"]).stdout
+    assert f'"forgetstounwind":"--backend {FORGETS} --seed 3"' in page
+    assert '"DMA-13:forgetstounwind:plain:legacy":{"svg"' in page
+
+
 def test_a_rule_has_no_form():
     assert call("DMA-13", "--form", "c")[0] == 2

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -112,6 +114,36 @@ def test_objects_without_a_table_are_refused(tmp_path: Path) -> None:
     subprocess.run(["gcc", "-shared", "-fPIC", f"-I{get_include()}", str(source), "-o", str(made)], check=True)
     with pytest.raises(DriverError, match="has no symbol dma_conformance_driver"):
         assert Driver((made,), "", tmp_path).objects
+
+
+def test_the_page_of_a_driver_has_its_clauses_and_what_came_before(tmp_path: Path) -> None:
+    path = EXAMPLES / "faulty.c"
+    words = ["--driver", str(path), "--cflags", "-DFAULT=5"]
+    run = ["run", *words, "-b", "vdpasim_dma_ops", "-r", "DRV-0[17]", "-n", "1", "--out", str(tmp_path)]
+    assert CliRunner().invoke(main, run).exit_code == 1
+    done = CliRunner().invoke(main, ["report", str(tmp_path), "--format", "html", "--timelines"])
+    assert done.exit_code == 1, done.output
+    page = json.loads(re.search(r'id="data">(.*?)</script>', done.stdout, re.DOTALL)[1])  # type: ignore[index]
+    assert page["families"] == {"driver": "Driver faulty"}
+    assert [(rule["id"], rule["group"]) for rule in page["rules"]] == [("DRV-01", "DRV-01"), ("DRV-07", "DRV-07")]
+    assert page["again"] == {"vdpasim_dma_ops": f"--driver {path} --cflags -DFAULT=5"}
+    steps = page["timelines"]["DRV-07:vdpasim_dma_ops:sim:new"]["steps"]
+    assert "tries to free DMA memory it has not allocated" in steps
+    command = f"explain DRV-07:vdpasim_dma_ops:sim:new {page['again']['vdpasim_dma_ops']}"
+    told = CliRunner().invoke(main, shlex.split(command))
+    assert told.exit_code == 1 and "verdict     fail" in told.output
+    assert CliRunner().invoke(main, [*shlex.split(command), "--form", "c"]).exit_code == 2
+
+
+def test_the_page_of_a_driver_that_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "faulty.c"
+    shutil.copy(EXAMPLES / "faulty.c", path)
+    run = ["run", "--driver", str(path), "--cflags", "-DFAULT=5", "-b", "vdpasim_dma_ops", "-r", "DRV-07", "-n", "1"]
+    CliRunner().invoke(main, [*run, "--out", str(tmp_path)])
+    path.unlink()
+    assert "DRV-07" in CliRunner().invoke(main, ["report", str(tmp_path), "--format", "html"]).stdout
+    done = CliRunner().invoke(main, ["report", str(tmp_path), "--format", "html", "--timelines"])
+    assert (done.exit_code, done.output.count("\n")) == (1, 1) and "the driver is not here" in done.output
 
 
 def test_the_results_file_and_an_object_for_one_page_size(tmp_path: Path) -> None:
