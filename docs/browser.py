@@ -107,6 +107,7 @@ class Browser:
     def view(self, width: int, height: int, *, dark: bool = False) -> None:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                   mobile=width < 500)
+        self.call("Emulation.setTouchEmulationEnabled", enabled=width < 500)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 

@@ -29,6 +29,7 @@ VIEWS = [
     ("report-trace", "#view=trace", WIDE, False),
     ("report-phone", "", PHONE, False),
     ("report-phone-case", "#backend=sba_dma_ops&rule=DMA+lists&verdict=known", PHONE, True),
+    ("timeline-phone", "#backend=sba_dma_ops&rule=DMA+lists&verdict=known", PHONE, False),
 ]
 LSPCI = """\
 00:00.0 Host bridge [0600]: Intel [8086:2020]
@@ -106,11 +107,11 @@ def take(results: Path, folder: Path) -> None:
         for name, fragment, size, dark in VIEWS:
             browser.view(*size, dark=dark)
             browser.open(page, fragment)
-            if "case" in name:
+            if "verdict=known" in fragment:
                 browser.click("details.case summary")
                 browser.wait("document.querySelector('.drill') !== null")
                 browser.js("document.querySelector('details.case').scrollIntoView()")
-                if size == WIDE:
+                if size == WIDE or "timeline" in name:
                     browser.js("document.querySelector('.picture')?.scrollIntoView({block: 'end'})")
             shoot(name)
         for name in ("timeline", "topology"):
@@ -121,6 +122,9 @@ def take(results: Path, folder: Path) -> None:
             for suffix, dark in (("", False), ("-dark", True)):
                 browser.view(max(wide, 500), tall, dark=dark)        # narrower is a phone
                 shoot(name + suffix)
+        browser.view(*PHONE)
+        browser.open(folder / "topology.svg")
+        shoot("topology-phone")
 
 
 def main() -> None:

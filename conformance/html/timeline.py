@@ -40,7 +40,8 @@ def standalone(picture: str) -> str:
     """The picture as a file of its own, light or dark as its viewer is."""
     light, dark, style = (asset(f"{name}.css") for name in ("light", "dark", "picture"))
     style = (f"<style>svg {{ {light} background: var(--page); }}"
-             f"@media (prefers-color-scheme: dark) {{ svg {{ {dark} }} }}{style}</style>")
+             f"@media (prefers-color-scheme: dark) {{ svg {{ {dark} }} }}"
+             f"@media (pointer: coarse) {{ svg {{ width: 100%; height: auto; }} }}{style}</style>")     # a phone
     start = picture.index(">") + 1
     return f"{picture[:start]}{style}{picture[start:]}\n"
 
