@@ -292,6 +292,31 @@ cdef class PhysMem:
         if data.shape[0] and self.write(addr, &data[0], data.shape[0]):
             raise MemoryError(f"no memory for {data.shape[0]} bytes at {addr:#x}")
 
+    def words(self, phys_addr_t addr, size_t n, bint big_endian=False):
+        """{index: value} of the n 64-bit words at addr, without the zeros: a table's entries, as bits."""
+        cdef dict found = {}
+        cdef size_t i = 0
+        cdef u64 value
+        while i < n:
+            if self.chunk(addr + 8 * i, False) == NULL and not addr & 7:
+                i += (CHUNK - ((addr + 8 * i) & CHUNK_MASK)) // 8
+                continue
+            value = self.read64(addr + 8 * i, big_endian)
+            if value:
+                found[i] = value
+            i += 1
+        return found
+
+
+def fnv1a(const u8[::1] data not None):
+    """The 64-bit FNV-1a hash of a buffer: what recorded runs keep of the bytes that were copied."""
+    cdef u64 value = 0xCBF29CE484222325u
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(data.shape[0]):
+            value = (value ^ data[i]) * 0x100000001B3u
+    return value
+
 
 cdef int clear(PhysMem m, phys_addr_t addr, size_t n) noexcept nogil:
     """fill() with zeros of a range that has more chunks than exist."""

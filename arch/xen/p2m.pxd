@@ -29,6 +29,7 @@ cdef class P2m:
     cdef u64 entry(self, u64 pfn) noexcept nogil
     cdef u64 owner(self, u64 mfn) noexcept nogil
     cdef void forget(self, u64 pfn) noexcept nogil
+    cdef void set_run(self, u64 pfn, u64 mfn, u64 n) noexcept nogil
     cdef void write(self, u64 pfn, u64 mfn) noexcept nogil
     cdef bint is_identity(self, u64 pfn) noexcept nogil
     cdef u64 pfn_to_mfn(self, u64 pfn) noexcept nogil

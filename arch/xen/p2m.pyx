@@ -7,25 +7,9 @@ but for pages of other domains that the guest has mapped, which Linux finds in o
 4 KiB. Memory itself lies at guest addresses here (Machine.mem): exchanging a frame changes only who is called what.
 """
 
-from scatterlist.memory cimport PhysMem
-
 cdef u64 NONE = ~<u64>0                         # INVALID_P2M_ENTRY
 
 GUESTS = {"pv": XEN_PV, "hvm": XEN_HVM, "arm": XEN_ARM}
-
-
-cdef void write_run(PhysMem mem, phys_addr_t table, u64 first, u64 n) noexcept nogil:
-    """n entries that count up."""
-    cdef u64 entries[64]
-    cdef u64 i, step
-    while n:
-        step = min(n, <u64>64)
-        for i in range(step):
-            entries[i] = first + i
-        mem.write(table, entries, step * 8)
-        table += step * 8
-        first += step
-        n -= step
 
 
 cdef class P2m:
@@ -56,23 +40,23 @@ cdef class P2m:
 
     def set(self, u64 pfn, u64 mfn, u64 n=1):
         """Let n frames from pfn on be the machine frames from mfn on."""
-        cdef u64 i
         if self.guest == XEN_HVM or pfn + n > self.nr_frames or mfn + n > self.nr_machine_frames:
             raise ValueError(f"frames {pfn:#x} and {mfn:#x} (+{n:#x}) are not in the tables")
-        for i in range(n):
-            self.forget(pfn + i)
-        write_run(self.machine.mem, self.p2m + pfn * 8, mfn, n)
-        write_run(self.machine.mem, self.m2p + mfn * 8, pfn, n)
+        self.set_run(pfn, mfn, n)
 
     def load(self, u64 pfn, const u64[::1] mfns not None):
         """The same, one machine frame after the other (array.array("Q"))."""
-        cdef Py_ssize_t i
-        if self.guest == XEN_HVM or pfn + mfns.shape[0] > self.nr_frames:
-            raise ValueError(f"frames {pfn:#x}-{pfn + mfns.shape[0]:#x} are not in the table")
-        for i in range(mfns.shape[0]):
-            if mfns[i] >= self.nr_machine_frames:
-                raise ValueError(f"machine frame {mfns[i]:#x} is not in the table")
-            self.write(pfn + i, mfns[i])
+        cdef u64 i = 0, n, count = mfns.shape[0]
+        if self.guest == XEN_HVM or pfn + count > self.nr_frames:
+            raise ValueError(f"frames {pfn:#x}-{pfn + count:#x} are not in the table")
+        while i < count:
+            n = 1
+            while i + n < count and mfns[i + n] == mfns[i] + n:
+                n += 1
+            if mfns[i] >= self.nr_machine_frames or n > self.nr_machine_frames - mfns[i]:
+                raise ValueError(f"machine frames {mfns[i]:#x} (+{n:#x}) are not in the table")
+            self.set_run(pfn + i, mfns[i], n)
+            i += n
 
     def machine_frame(self, u64 pfn):
         """pfn_to_bfn()."""
@@ -94,6 +78,25 @@ cdef class P2m:
         cdef u64 old = self.entry(pfn)
         if old != NONE and self.owner(old) == pfn:
             self.machine.mem.write64(self.m2p + old * 8, NONE, False)
+
+    cdef void set_run(self, u64 pfn, u64 mfn, u64 n) noexcept nogil:
+        """Frames and machine frames that count up, some entries at a time."""
+        cdef u64 entries[64]
+        cdef u64 i, step
+        while n:
+            step = min(n, <u64>64)
+            self.machine.mem.read(self.p2m + pfn * 8, entries, step * 8)
+            for i in range(step):
+                if entries[i] != NONE and self.owner(entries[i]) == pfn + i:
+                    self.machine.mem.write64(self.m2p + entries[i] * 8, NONE, False)
+                entries[i] = mfn + i
+            self.machine.mem.write(self.p2m + pfn * 8, entries, step * 8)
+            for i in range(step):
+                entries[i] = pfn + i
+            self.machine.mem.write(self.m2p + mfn * 8, entries, step * 8)
+            pfn += step
+            mfn += step
+            n -= step
 
     cdef void write(self, u64 pfn, u64 mfn) noexcept nogil:
         self.forget(pfn)

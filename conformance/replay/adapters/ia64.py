@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import struct
 
 from arch.ia64 import SbaOps, machine
 from dma_ops import Device
@@ -27,6 +26,5 @@ class Ia64Session(Session):
 
     def table(self) -> dict[str, str]:
         """Every entry that is not zero."""
-        memory = self.machine.mem.peek(self.ops.pdir, 8 * self.ops.entries)
-        entries = struct.unpack(f"<{self.ops.entries}Q", memory)
-        return {str(i): f"{entry:016x}" for i, entry in enumerate(entries) if entry}
+        return {str(i): f"{entry:016x}"
+                for i, entry in self.machine.mem.words(self.ops.pdir, self.ops.entries).items()}

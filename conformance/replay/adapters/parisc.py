@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import struct
 
 from arch.parisc import CcioOps, SbaOps, machine
 from dma_ops import Device
@@ -38,13 +37,8 @@ class PariscSession(Session):
     def table(self) -> dict[str, str]:
         """Every entry that was ever written, as its bytes in memory; ccio's as two words."""
         dot = "." if self.run.backend == "ccio_ops" else ""
-        found = {}
-        memory = self.machine.mem.peek(self.ops.pdir, 8 * self.ops.entries)
-        for i, value in enumerate(struct.unpack(f">{self.ops.entries}Q", memory)):
-            if value:
-                entry = f"{value:016x}"
-                found[str(i)] = entry[:8] + dot + entry[8:]
-        return found
+        return {str(i): f"{entry >> 32:08x}{dot}{entry & 0xFFFFFFFF:08x}"
+                for i, entry in self.machine.mem.words(self.ops.pdir, self.ops.entries, True).items()}
 
     def op_noioc(self, words: list[str]) -> None:
         self.ops.has_ioc = words[0] == "0"

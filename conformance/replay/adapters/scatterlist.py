@@ -4,29 +4,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import cycle
 from typing import Any
 
 import scatterlist as sg
 from scatterlist import PhysMem, SgTable
+from scatterlist.memory import fnv1a
 
 from ..session import Answer, Difference, Session
 
 MEMORY = 0x100000, 0x200000             # the recorded cases' pages
 FIRST_PAGE = 0x3000                     # of the bump allocator of sgl_alloc_order
 MAX_STEPS = 200                         # the recorder stopped sg_miter there
-CONTENT = bytes((a * 31 + (a >> 12) * 7 + (a >> 5)) & 0xFF for a in range(*MEMORY))
 
 
-def fnv(data: bytes | bytearray) -> str:
-    """64-bit FNV-1a."""
-    value = 0xCBF29CE484222325
-    for byte in data:
-        value = ((value ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
-    return f"{value:x}"
+@cache
+def content() -> bytes:
+    """What the recorded cases' pages hold: byte a is a * 31 + (a >> 12) * 7 + (a >> 5)."""
+    two_pages = bytes((a * 31 + (a >> 5)) & 0xFF for a in range(0x2000))
+    pages = two_pages[:0x1000], two_pages[0x1000:]
+    return b"".join(pages[page & 1].translate(bytes((byte + page * 7) & 0xFF for byte in range(256)))
+                    for page in range(MEMORY[0] >> 12, MEMORY[1] >> 12))
 
 
-FRESH = fnv(CONTENT)
+@cache
+def unchanged() -> str:
+    return f"{fnv1a(content()):x}"
 
 
 class ScatterlistSession(Session):
@@ -168,7 +172,7 @@ class ScatterlistSession(Session):
 
     def memory(self) -> PhysMem:
         mem = PhysMem()
-        mem.poke(MEMORY[0], CONTENT)
+        mem.poke(MEMORY[0], content())
         return mem
 
     def call_sg_copy_buffer(self, given: dict[str, Any]) -> Answer:
@@ -179,7 +183,7 @@ class ScatterlistSession(Session):
         else:
             buffer = bytearray((i * 13 + 5) & 0xFF for i in range(given["buflen"]))
         ret = sg.sg_copy_buffer(mem, table, table.orig_nents, buffer, None, given["skip"], bool(given["to_buffer"]))
-        return {"ret": ret, "buf_fnv": fnv(buffer), "mem_fnv": self.fnv_of(mem)}
+        return {"ret": ret, "buf_fnv": f"{fnv1a(buffer):x}", "mem_fnv": self.fnv_of(mem)}
 
     def call_sg_zero_buffer(self, given: dict[str, Any]) -> Answer:
         table = self.make(given["entries"])
@@ -190,7 +194,7 @@ class ScatterlistSession(Session):
     @staticmethod
     def fnv_of(mem: PhysMem) -> str:
         now = mem.peek(MEMORY[0], MEMORY[1] - MEMORY[0])
-        return FRESH if now == CONTENT else fnv(now)
+        return unchanged() if now == content() else f"{fnv1a(now):x}"
 
     # -- lib/sg_split.c ----------------------------------------------------------------------------------------
 
