@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -195,7 +196,8 @@ def _drivers_again(head: dict[str, Any], cases: Iterable[Result]) -> Iterator[tu
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--backend", "-b", metavar="ID", shell_complete=backend_ids, help="Only runs of this backend.")
 @click.option("--max-show", type=click.IntRange(min=0), default=20, show_default=True, help="Differences to print.")
-def replay_command(paths: tuple[Path, ...], backend: str | None, max_show: int) -> None:
+@click.option("-n", "workers", default="auto", show_default=True, callback=_workers, help="Worker processes; 0: none.")
+def replay_command(paths: tuple[Path, ...], backend: str | None, max_show: int, workers: str) -> None:
     """Replay recorded runs of real kernels on the models, and compare each result."""
     from .replay.main import find, replay, sessions
     from .replay.run import VECTORS, VectorError
@@ -216,7 +218,8 @@ def replay_command(paths: tuple[Path, ...], backend: str | None, max_show: int) 
             raise VectorError("no recorded run (.json.gz) was found")
         with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("replay", total=len(files))
-            total = replay(files, backend=backend, report=show, progress=lambda *_: progress.advance(task))
+            total = replay(files, backend=backend, report=show, progress=lambda *_: progress.advance(task),
+                           workers=len(os.sched_getaffinity(0)) if workers == "auto" else int(workers))
     except VectorError as error:
         raise click.UsageError(str(error)) from None
     if shown > max_show:

@@ -19,7 +19,8 @@ from posix.unistd cimport close
 
 from scatterlist.bvec cimport BioVecs
 from scatterlist.core cimport SgTable
-from scatterlist.types cimport u8, u64
+from scatterlist.memory cimport _Borrowed, borrow
+from scatterlist.types cimport u64
 
 from ._c_api cimport DMA_CONFORMANCE_VERSION, dma_conformance_calls, dma_conformance_object
 from ._c_dma cimport fill_dma_calls
@@ -169,7 +170,7 @@ cdef class CObject:
         return call.answer if result == "long" else None
 
     cdef u64 argument(self, argument, list keep) except? 0xBADBADBADBADBAD:
-        cdef u8[::1] view
+        cdef _Borrowed memory
         if argument is None:
             return 0
         if isinstance(argument, Device):
@@ -183,6 +184,6 @@ cdef class CObject:
             return <u64><char *>(keep[len(keep) - 1])
         if isinstance(argument, int):
             return argument & 0xffffffffffffffff
-        view = argument
-        keep.append(view)
-        return <u64>&view[0] if view.shape[0] else 0
+        memory = borrow(argument, writable=True)
+        keep.append(memory)
+        return <u64>memory.view.buf if memory.view.len else 0

@@ -9,8 +9,7 @@ import warnings
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE
 from libc.stdlib cimport calloc, free
 
-from scatterlist.memory cimport PhysMem
-from scatterlist.types cimport u8
+from scatterlist.memory cimport PhysMem, _Borrowed, borrow
 
 cdef char *FORMAT = b"T{L:bv_page:I:bv_len:I:bv_offset:}"
 cdef enum:
@@ -161,12 +160,13 @@ def memcpy_from_bvec(PhysMem mem not None, BioVecs bvecs not None, Py_ssize_t i)
     return mem.peek(bvec_phys(bv), bv.bv_len)
 
 
-def memcpy_to_bvec(PhysMem mem not None, BioVecs bvecs not None, Py_ssize_t i, const u8[::1] data not None):
+def memcpy_to_bvec(PhysMem mem not None, BioVecs bvecs not None, Py_ssize_t i, data):
     """Fill a single-page bio_vec from a buffer of at least its length."""
     cdef bio_vec *bv = single_page(bvecs, i)
-    if data.shape[0] < bv.bv_len:
-        raise ValueError(f"{data.shape[0]} bytes for a bio_vec of {bv.bv_len}")
-    if bv.bv_len and mem.write(bvec_phys(bv), &data[0], bv.bv_len):
+    cdef _Borrowed source = borrow(data)
+    if source.view.len < bv.bv_len:
+        raise ValueError(f"{source.view.len} bytes for a bio_vec of {bv.bv_len}")
+    if mem.write(bvec_phys(bv), source.view.buf, bv.bv_len):
         raise MemoryError
 
 

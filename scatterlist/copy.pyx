@@ -19,6 +19,7 @@ from scatterlist.iterators cimport (
     sg_miter_start,
     sg_miter_stop,
 )
+from scatterlist.memory cimport _Borrowed, borrow
 from scatterlist.types cimport u8, u32
 
 
@@ -78,24 +79,22 @@ cdef size_t amount(object buflen, Py_ssize_t available) except? 0:
 
 
 cdef object copy_out(PhysMem mem, sgl, u32 nents, buf, buflen, long long skip):
-    cdef u8[::1] view = memoryview(buf).cast("B") if memoryview(buf).nbytes else None
-    cdef size_t n = amount(buflen, 0 if view is None else view.shape[0])
+    cdef _Borrowed into = borrow(buf, writable=True)
+    cdef size_t n = amount(buflen, into.view.len)
     cdef scatterlist *sg = as_sg(sgl)
     cdef SgTable table = table_of(sgl)
-    cdef u8 nothing = 0
     check(n, skip)
-    return sg_copy_buffer(sg, nents, mem, &view[0] if n else &nothing, n, skip, True, table.page_shift)
+    return sg_copy_buffer(sg, nents, mem, into.view.buf, n, skip, True, table.page_shift)
 
 
 cdef object copy_in(PhysMem mem, sgl, u32 nents, buf, buflen, long long skip):
-    cdef const u8[::1] view = memoryview(buf).cast("B") if memoryview(buf).nbytes else None
-    cdef size_t n = amount(buflen, 0 if view is None else view.shape[0])
+    cdef _Borrowed source = borrow(buf)
+    cdef size_t n = amount(buflen, source.view.len)
     cdef scatterlist *sg = as_sg(sgl)
     cdef SgTable table = table_of(sgl)
-    cdef u8 nothing = 0
     cdef s64 ret
     check(n, skip)
-    ret = sg_copy_buffer(sg, nents, mem, <void *>&view[0] if n else &nothing, n, skip, False, table.page_shift)
+    ret = sg_copy_buffer(sg, nents, mem, source.view.buf, n, skip, False, table.page_shift)
     raise_errno(-ENOMEM if ret < 0 else 0, "sg_copy_from_buffer")
     return ret
 

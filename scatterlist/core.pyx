@@ -13,6 +13,8 @@ from libc.errno cimport EINVAL, ENOMEM
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
+from scatterlist.memory cimport _Borrowed, borrow
+
 cdef enum:
     ENTRY = sizeof(scatterlist)     # 32: the 64-bit layout with dma_length and dma_flags
 
@@ -303,7 +305,7 @@ cdef class SgTable:
             raise ValueError(f"rows of format {view.format!r} are neither three 64-bit integers nor struct 'QII'")
         if view.nbytes == 0 or view.nbytes % width:
             raise ValueError(f"{view.nbytes} bytes are not a whole number of {width}-byte rows, or none")
-        _fill_rows(table, view.cast("B") if view.ndim != 1 or view.format != "B" else view, width)
+        _fill_rows(table, view, width)
         return table
 
     @staticmethod
@@ -561,9 +563,10 @@ cdef class BlockView:
         self.table.exports -= 1
 
 
-cdef int _fill_rows(SgTable table, const unsigned char[::1] rows, size_t width) except -1:
-    cdef size_t n = rows.shape[0] // width
-    cdef const u64 *row = <const u64 *>&rows[0]
+cdef int _fill_rows(SgTable table, rows, size_t width) except -1:
+    cdef _Borrowed source = borrow(rows)
+    cdef size_t n = source.view.len // width
+    cdef const u64 *row = <const u64 *>source.view.buf
     cdef const unsigned int *narrow
     cdef u64 bad = 0, high = 0
     cdef sg_table made

@@ -20,3 +20,9 @@ cdef class PhysMem:
     cdef u32 read32(self, phys_addr_t addr, bint big_endian) noexcept nogil
     cdef int write64(self, phys_addr_t addr, u64 value, bint big_endian) noexcept nogil
     cdef int write32(self, phys_addr_t addr, u32 value, bint big_endian) noexcept nogil
+
+cdef class _Borrowed:           # the memory of a Python object's buffer, which stays where it is while this lives
+    cdef Py_buffer view
+
+cdef _Borrowed borrow(object owner, bint writable=*)    # as bytes
+cdef _Borrowed borrow_words(object owner)               # of u64

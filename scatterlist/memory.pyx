@@ -5,6 +5,8 @@ Reads of what was never written give zeros. C functions return 0 or -ENOMEM and 
 past 2^64: the bytes after the last are those at 0, as on an address bus.
 """
 
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport ENOMEM
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -280,17 +282,15 @@ cdef class PhysMem:
 
     def peek(self, phys_addr_t addr, size_t n):
         """n bytes at addr, as bytes."""
-        cdef bytearray out = bytearray(n)
-        cdef u8[::1] view
-        if n:
-            view = out
-            self.read(addr, &view[0], n)
-        return bytes(out)
+        cdef bytes out = PyBytes_FromStringAndSize(NULL, n)
+        self.read(addr, <char *>out, n)
+        return out
 
-    def poke(self, phys_addr_t addr, const u8[::1] data not None):
+    def poke(self, phys_addr_t addr, data):
         """Write the bytes of any buffer at addr. Raises MemoryError, after which part of it may be written."""
-        if data.shape[0] and self.write(addr, &data[0], data.shape[0]):
-            raise MemoryError(f"no memory for {data.shape[0]} bytes at {addr:#x}")
+        cdef _Borrowed source = borrow(data)
+        if self.write(addr, source.view.buf, source.view.len):
+            raise MemoryError(f"no memory for {source.view.len} bytes at {addr:#x}")
 
     def words(self, phys_addr_t addr, size_t n, bint big_endian=False):
         """{index: value} of the n 64-bit words at addr, without the zeros: a table's entries, as bits."""
@@ -308,14 +308,42 @@ cdef class PhysMem:
         return found
 
 
-def fnv1a(const u8[::1] data not None):
-    """The 64-bit FNV-1a hash of a buffer: what recorded runs keep of the bytes that were copied."""
+def fnv1a(data):
+    """The 64-bit FNV-1a hash of a buffer's bytes: what recorded runs keep of the bytes that were copied."""
+    cdef _Borrowed source = borrow(data)
+    cdef const u8 *byte = <const u8 *>source.view.buf
+    cdef const u8 *end = byte + source.view.len
     cdef u64 value = 0xCBF29CE484222325u
-    cdef Py_ssize_t i
     with nogil:
-        for i in range(data.shape[0]):
-            value = (value ^ data[i]) * 0x100000001B3u
+        while byte != end:
+            value = (value ^ byte[0]) * 0x100000001B3u
+            byte += 1
     return value
+
+
+# -- buffers ---------------------------------------------------------------------------------------------------
+
+# Not Cython's typed memoryviews: they are 15,000 lines of C in each module that has one.
+
+cdef class _Borrowed:
+    def __dealloc__(self):
+        PyBuffer_Release(&self.view)
+
+
+cdef _Borrowed borrow(object owner, bint writable=False):
+    """Raises TypeError, or BufferError for what is not contiguous, or not writable."""
+    cdef _Borrowed found = _Borrowed.__new__(_Borrowed)
+    PyObject_GetBuffer(owner, &found.view, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
+    return found
+
+
+cdef _Borrowed borrow_words(object owner):
+    """Raises TypeError, BufferError, or ValueError for any other type than u64."""
+    cdef _Borrowed found = _Borrowed.__new__(_Borrowed)
+    PyObject_GetBuffer(owner, &found.view, PyBUF_ND | PyBUF_FORMAT)
+    if found.view.ndim != 1 or found.view.itemsize != 8 or found.view.format.lstrip(b"@=<") not in (b"Q", b"L"):
+        raise ValueError(f"a buffer of {found.view.format!r}, not of unsigned 64-bit integers")
+    return found
 
 
 cdef int clear(PhysMem m, phys_addr_t addr, size_t n) noexcept nogil:

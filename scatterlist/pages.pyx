@@ -27,6 +27,7 @@ from scatterlist.core cimport (
     sg_next,
     sg_page,
 )
+from scatterlist.memory cimport _Borrowed, borrow_words
 
 
 cdef inline int pgmap_of(const sg_pages_how *how, u64 page) noexcept nogil:
@@ -287,7 +288,7 @@ cdef void sg_free_append_table(sg_append_table *append) noexcept nogil:
 
 cdef int from_pages(SgTable table, pages, unsigned int offset, object size, unsigned int max_segment,
                     unsigned int left_pages, bint pfns, pgmaps, str what) except -1:
-    cdef const u64[::1] view
+    cdef _Borrowed words
     cdef sg_pages_how how
     cdef sg_append_table append
     cdef phys_vec *maps = NULL
@@ -299,12 +300,12 @@ cdef int from_pages(SgTable table, pages, unsigned int offset, object size, unsi
     table.check_resizable()
     if not hasattr(pages, "__buffer__") and isinstance(pages, (list, tuple, range)):
         pages = array("Q", pages)
-    view = pages
-    if view.shape[0] > 0xFFFFFFFF:
-        raise ValueError(f"{view.shape[0]} pages are more than Linux can count")
-    n = <unsigned int>view.shape[0]
+    words = borrow_words(pages)
+    if words.view.len // 8 > 0xFFFFFFFF:
+        raise ValueError(f"{words.view.len // 8} pages are more than Linux can count")
+    n = <unsigned int>(words.view.len // 8)
     if n:
-        first = &view[0]
+        first = <const u64 *>words.view.buf
     if table.loose or table.held:
         raise ValueError("a list whose structure was changed by hand cannot grow")
     bytes_ = (<unsigned long>n << table.page_shift) - offset if size is None else size

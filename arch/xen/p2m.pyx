@@ -7,6 +7,8 @@ but for pages of other domains that the guest has mapped, which Linux finds in o
 4 KiB. Memory itself lies at guest addresses here (Machine.mem): exchanging a frame changes only who is called what.
 """
 
+from scatterlist.memory cimport _Borrowed, borrow_words
+
 cdef u64 NONE = ~<u64>0                         # INVALID_P2M_ENTRY
 
 GUESTS = {"pv": XEN_PV, "hvm": XEN_HVM, "arm": XEN_ARM}
@@ -44,18 +46,20 @@ cdef class P2m:
             raise ValueError(f"frames {pfn:#x} and {mfn:#x} (+{n:#x}) are not in the tables")
         self.set_run(pfn, mfn, n)
 
-    def load(self, u64 pfn, const u64[::1] mfns not None):
+    def load(self, u64 pfn, mfns):
         """The same, one machine frame after the other (array.array("Q"))."""
-        cdef u64 i = 0, n, count = mfns.shape[0]
+        cdef _Borrowed words = borrow_words(mfns)
+        cdef const u64 *mfn = <const u64 *>words.view.buf
+        cdef u64 i = 0, n, count = words.view.len // 8
         if self.guest == XEN_HVM or pfn + count > self.nr_frames:
             raise ValueError(f"frames {pfn:#x}-{pfn + count:#x} are not in the table")
         while i < count:
             n = 1
-            while i + n < count and mfns[i + n] == mfns[i] + n:
+            while i + n < count and mfn[i + n] == mfn[i] + n:
                 n += 1
-            if mfns[i] >= self.nr_machine_frames or n > self.nr_machine_frames - mfns[i]:
-                raise ValueError(f"machine frames {mfns[i]:#x} (+{n:#x}) are not in the table")
-            self.set_run(pfn + i, mfns[i], n)
+            if mfn[i] >= self.nr_machine_frames or n > self.nr_machine_frames - mfn[i]:
+                raise ValueError(f"machine frames {mfn[i]:#x} (+{n:#x}) are not in the table")
+            self.set_run(pfn + i, mfn[i], n)
             i += n
 
     def machine_frame(self, u64 pfn):

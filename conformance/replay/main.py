@@ -4,14 +4,21 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from .run import VECTORS, Run, VectorError, load
 from .session import Difference, Session
+
+FILES_A_WORKER = 32             # fewer are replayed sooner than a process starts
+FILES_AT_ONCE = 8
 
 
 @dataclass(slots=True)
@@ -71,32 +78,71 @@ def replay_file(run: Run, report: Callable[[Difference], None] | None = None) ->
     return Result(session.passed, session.failed, session.skipped, session.void)
 
 
+@dataclass(frozen=True, slots=True)
+class _Played:
+    """What one file gave: its sums (None: another backend's), a line per difference, and why it could not go on."""
+
+    result: Result | None = None
+    differences: tuple[str, ...] = ()
+    error: str = ""
+
+
+def _play(path: Path, backend: str | None) -> _Played:
+    differences: list[str] = []
+    try:
+        run = load(path)
+        if backend is not None and run.backend != backend:
+            return _Played()
+        return _Played(replay_file(run, lambda difference: differences.append(str(difference))), tuple(differences))
+    except VectorError as error:
+        return _Played(differences=tuple(differences), error=str(error))
+    except Exception as error:              # what says nothing that could be done, or done in that order
+        said = " ".join(str(error).split())
+        return _Played(differences=tuple(differences),
+                       error=f"{path}: cannot be replayed: {type(error).__name__}: {said}")
+
+
+@contextmanager
+def _mapping(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """map(), or the same in processes."""
+    if workers < 2:
+        yield map
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield partial(pool.map, chunksize=FILES_AT_ONCE)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def replay(
     paths: Iterable[Path] = (),
     *,
     backend: str | None = None,
     report: Callable[[str], None] | None = None,
     progress: Callable[[Path, Result], None] | None = None,
+    workers: int = 0,
 ) -> Result:
     """Replay files and folders, or the project's own vectors where none is named; the sums.
 
     report gets a line per difference: file, line, operation, expected, got. progress gets each file once it is done,
-    with its own sums. Raises VectorError for what cannot be read, and where nothing was found.
+    with its own sums. workers: processes at most; they change nothing in what is reported, nor its order. Raises
+    VectorError for what cannot be read, and where nothing was found.
     """
     total = Result()
     files = list(find(paths or [VECTORS]))
     if not files:
         raise VectorError("no recorded run (.json.gz) was found")
-    for path in files:
-        run = load(path)
-        if backend is not None and run.backend != backend:
-            continue
-        try:
-            result = replay_file(run, (lambda d: report(str(d))) if report is not None else None)
-        except Exception as error:              # what says nothing that could be done, or done in that order
-            said = " ".join(str(error).split())
-            raise VectorError(f"{path}: cannot be replayed: {type(error).__name__}: {said}") from error
-        total.add(result)
-        if progress is not None:
-            progress(path, result)
+    with _mapping(min(workers, len(files) // FILES_A_WORKER)) as each:
+        for path, played in zip(files, each(partial(_play, backend=backend), files), strict=True):
+            if report is not None:
+                for line in played.differences:
+                    report(line)
+            if played.error:
+                raise VectorError(played.error)
+            if played.result is None:
+                continue
+            total.add(played.result)
+            if progress is not None:
+                progress(path, played.result)
     return total

@@ -92,6 +92,7 @@ WRONG = [
     ("run --api older", "'older' is not one of"),
     ("run --profile slow", "'slow' is not one of"),
     ("run -n many", "is a number, or auto"),
+    ("replay -n many", "is a number, or auto"),
     ("run --shard 3/2", "'3/2' is no shard"),
     ("run --seed x", "'x' is not a valid integer"),
     ("run --time-limit 0", "0 is not in the range x>=1"),

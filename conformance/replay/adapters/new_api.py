@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import dma_ops
@@ -274,12 +274,14 @@ class NewApi(Session):
         return {}
 
     @staticmethod
-    def runs(cells: list[str]) -> str:
-        return ",".join(f"{cell}*{len(list(group))}" for cell, group in itertools.groupby(cells))
+    def runs(cells: Iterable[int]) -> str:
+        """Bytes, or -1 where nothing is mapped, as the recorder wrote them."""
+        return ",".join(f"{'--' if cell < 0 else f'{cell:02x}'}*{len(list(group))}"
+                        for cell, group in itertools.groupby(cells))
 
     def op_peekp(self, words: list[str]) -> Answer:
         phys, length = self.where(words[0])
-        return {"data": self.runs([f"{byte:02x}" for byte in self.machine.mem.peek(phys, length)])}
+        return {"data": self.runs(self.machine.mem.peek(phys, length))}
 
     def base(self, word: str) -> int:
         slot = self.kept[number(word)]
@@ -297,11 +299,11 @@ class NewApi(Session):
 
     def op_ipeek(self, words: list[str]) -> Answer:
         addr, left = self.base(words[0]) + number(words[1]), number(words[2])
-        cells: list[str] = []
+        cells: list[int] = []
         while left:
             found = self.behind(addr)
             step = min(left, found[1] if found else self.header["granule"] - addr % self.header["granule"])
-            cells += ([f"{byte:02x}" for byte in self.machine.mem.peek(found[0], step)] if found else ["--"] * step)
+            cells += self.machine.mem.peek(found[0], step) if found else [-1] * step
             addr += step
             left -= step
         return {"data": self.runs(cells)}

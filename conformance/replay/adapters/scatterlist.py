@@ -16,6 +16,7 @@ from ..session import Answer, Difference, Session
 
 MEMORY = 0x100000, 0x200000             # the recorded cases' pages
 FIRST_PAGE = 0x3000                     # of the bump allocator of sgl_alloc_order
+BUFFER = bytes((i * 13 + 5) & 0xFF for i in range(256))                 # what a copied buffer holds, over and over
 MAX_STEPS = 200                         # the recorder stopped sg_miter there
 
 
@@ -181,7 +182,7 @@ class ScatterlistSession(Session):
         if given["to_buffer"]:
             buffer = bytearray(b"\xee" * given["buflen"])
         else:
-            buffer = bytearray((i * 13 + 5) & 0xFF for i in range(given["buflen"]))
+            buffer = bytearray((BUFFER * (given["buflen"] // 256 + 1))[:given["buflen"]])
         ret = sg.sg_copy_buffer(mem, table, table.orig_nents, buffer, None, given["skip"], bool(given["to_buffer"]))
         return {"ret": ret, "buf_fnv": f"{fnv1a(buffer):x}", "mem_fnv": self.fnv_of(mem)}
 
