@@ -91,17 +91,15 @@ def test_a_folder_without_runs_and_an_unknown_backend(tmp_path: Path) -> None:
 
 
 def test_workers_change_nothing_in_what_is_said(tmp_path: Path) -> None:
-    wrong = 0                                       # 70 files: fewer would be replayed without workers
-    smallest = sorted(VECTORS.rglob("*.json.gz"), key=lambda path: (path.stat().st_size, path))[:70]
+    smallest = sorted(VECTORS.rglob("*.json.gz"), key=lambda path: (path.stat().st_size, path))[:70]       # fewer get no workers
     for i, path in enumerate(smallest):
         raw = json.loads(gzip.decompress(path.read_bytes()))
-        if i % 20 == 7:
-            wrong += 1
+        if i % 20 == 7:             # in one of the four the kernel dies before
             raw["ops"].append(["mask 0xffffffffffffffff", {"ret": -99}])
         (tmp_path / f"{i:03}.json").write_text(json.dumps(raw))
     files = sorted(tmp_path.iterdir())
     status, output = ask("replay", "-n", 0, *files)
-    assert status == 1 and f" {wrong} failed" in output
+    assert status == 1 and " 3 failed" in output
     assert ask("replay", "-n", 2, *files) == (status, output)
     files[41].write_text("{}")
     assert ask("replay", "-n", 2, *files) == ask("replay", "-n", 0, *files)

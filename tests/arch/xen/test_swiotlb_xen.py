@@ -2,6 +2,7 @@
 """xen_swiotlb_dma_ops: machine addresses and the pool, with the numbers that Linux's own code gave."""
 
 import errno
+from array import array
 
 import pytest
 from hypothesis import given, settings
@@ -318,6 +319,32 @@ def test_frames_of_a_guest() -> None:
         p2m.set(0x17FF, 0, 2)
     with pytest.raises(ValueError, match="exchanges no frames"):
         P2m(machine, "arm", free_top=0x1000)
+
+
+@given(loads=st.lists(st.tuples(st.integers(0, 150), st.lists(st.tuples(st.integers(0, 290), st.integers(1, 90)),
+                                                               max_size=4)), min_size=1, max_size=3))
+def test_frames_by_runs(loads: list[tuple[int, list[tuple[int, int]]]]) -> None:
+    """load() writes what set() writes one by one, also where it names a machine frame twice."""
+    machine = Machine("pv", ram=[(0, 0x800000)])
+    by_runs, one_by_one = P2m(machine, "pv", 600, 400), P2m(machine, "pv", 600, 400)
+    for pfn, runs in loads:
+        frames = array("Q", [mfn + i for mfn, n in runs for i in range(n)])
+        by_runs.load(pfn, frames)
+        for i, mfn in enumerate(frames):
+            one_by_one.set(pfn + i, mfn)
+    for table, size in ("p2m", 600), ("m2p", 400):
+        first, second = (machine.mem.peek(getattr(model, table), 8 * size) for model in (by_runs, one_by_one))
+        assert first == second
+
+
+@pytest.mark.parametrize(("pfn", "frames"), [
+    (0x17FF, array("Q", [1, 2])), (0, array("Q", [0x3FFF, 0x4000])), (0, array("Q", [5, (1 << 64) - 1])),
+    (0, array("q", [1])), (0, array("I", [1])), (0, b"12345678"),
+], ids=["pfn", "mfn", "wrap", "signed", "narrow", "bytes"])
+def test_frames_that_are_not_in_the_tables(pfn: int, frames: object) -> None:
+    p2m = P2m(Machine("pv", ram=[(0, 0x1800000)]), "pv", 0x1800, 0x4000)
+    with pytest.raises(ValueError):
+        p2m.load(pfn, frames)
 
 
 ENTRIES = st.lists(st.tuples(st.integers(0, 4095), st.integers(1, 9000)), min_size=1, max_size=30)
