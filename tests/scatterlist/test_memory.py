@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Sparse physical memory, against a dictionary of bytes."""
 
+from array import array
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import scatterlist as sg
 from scatterlist import PhysMem, SgTable
+from scatterlist.memory import fnv1a
 
 CHUNK = 4096
 TOP = 2**64
@@ -63,3 +66,33 @@ def test_any_buffer_of_bytes() -> None:
     assert mem.used == 1
     with pytest.raises(TypeError):
         mem.poke(0, None)
+
+
+@pytest.mark.parametrize(("data", "expected"), [        # from the authors' list of test vectors
+    (b"", 0xCBF29CE484222325),
+    (b"a", 0xAF63DC4C8601EC8C),
+    (b"foobar", 0x85944171F73967E8),
+    (memoryview(b"foobar")[:3], 0xDCB27518FED9D577),
+    (array("H", [0x6F66, 0x626F, 0x7261]), 0x85944171F73967E8),
+], ids=["nothing", "a", "foobar", "foo", "shorts"])
+def test_fnv1a(data, expected) -> None:
+    assert fnv1a(data) == expected
+
+
+@pytest.mark.parametrize("data", [None, "foobar", memoryview(b"foobar")[::2]], ids=["None", "str", "stride"])
+def test_what_is_no_buffer(data) -> None:
+    with pytest.raises((TypeError, BufferError)):
+        fnv1a(data)
+    with pytest.raises((TypeError, BufferError)):
+        PhysMem().poke(0, data)
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("at", [0, 16, CHUNK - 8, CHUNK - 3, TOP - 3 * CHUNK, TOP - CHUNK - 4])
+def test_words_are_those_that_are_not_zero(at, big_endian) -> None:
+    mem, n = PhysMem(), 2000
+    written = {0: 1, 1: 1 << 63, 510: 5, 511: 6, 512: 7, 513: 0, 1023: 8, 1999: 9, 2000: 10}
+    for i, value in written.items():
+        mem.poke((at + 8 * i) % TOP, value.to_bytes(8, "big" if big_endian else "little"))
+    assert mem.words(at, n, big_endian) == {i: value for i, value in written.items() if value and i < n}
+    assert mem.words(at, 0, big_endian) == PhysMem().words(at, n, big_endian) == {}
