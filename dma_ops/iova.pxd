@@ -66,6 +66,9 @@ cdef iova *find_iova(iova_domain *iovad, u64 pfn) noexcept nogil
 cdef void free_iova(iova_domain *iovad, u64 pfn) noexcept nogil
 cdef u64 alloc_iova_fast(iova_domain *iovad, u64 size, u64 limit_pfn, bint flush_rcache, int cpu) noexcept nogil
 cdef void free_iova_fast(iova_domain *iovad, u64 pfn, u64 size, int cpu) noexcept nogil
+# only for those two: what is declared here stays a function of its own, which keeps the fast ones short
+cdef u64 alloc_iova_slow(iova_domain *iovad, u64 size, u64 limit_pfn, bint flush_rcache, int cpu) noexcept nogil
+cdef void free_iova_slow(iova_domain *iovad, u64 pfn, u64 size, int cpu) noexcept nogil
 cdef iova *reserve_iova(iova_domain *iovad, u64 pfn_lo, u64 pfn_hi) noexcept nogil
 cdef void iova_flush_rcaches(iova_domain *iovad) noexcept nogil
 cdef void iova_tick(iova_domain *iovad, u64 ms) noexcept nogil

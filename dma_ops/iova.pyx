@@ -27,6 +27,7 @@ cdef extern from *:
 
 cdef enum:
     SLAB_NODES = 63             # and one line for the slab's own link: 4 KiB
+    MAX_CACHED = 1 << (IOVA_RANGE_CACHE_MAX_SIZE - 1)
     LARGE = 1 << 15             # sizes from here on are rounded to a power of two in 16 bits
 
 cdef u64 IOVA_ANCHOR = ~<u64>0
@@ -35,10 +36,6 @@ cdef u64 IOVA_ANCHOR = ~<u64>0
 cdef inline unsigned int fls(u64 x) noexcept nogil:
     """1 + the number of the highest bit set; 0 for 0."""
     return 64 - clzl(x) if x else 0
-
-
-cdef inline unsigned int order_base_2(u64 size) noexcept nogil:
-    return fls(size - 1) if size > 1 else 0
 
 
 cdef inline u16 size_class(u64 size) noexcept nogil:
@@ -364,7 +361,7 @@ cdef void iova_magazine_free_pfns(iova_magazine *mag, iova_domain *iovad) noexce
     mag.size = 0
 
 
-cdef inline u64 iova_magazine_pop(iova_magazine *mag, u64 limit_pfn) noexcept nogil:
+cdef u64 iova_magazine_pop(iova_magazine *mag, u64 limit_pfn) noexcept nogil:
     """The newest pfn up to limit_pfn, whose place the newest of all takes; 0 if there is none. Not for an empty one."""
     cdef u64 i = mag.size - 1
     cdef u64 pfn
@@ -414,55 +411,34 @@ cdef bint depot_push(iova_domain *iovad, iova_rcache *rcache, iova_magazine *mag
     return True
 
 
-cdef bint iova_rcache_insert(iova_domain *iovad, u64 pfn, u64 size, int cpu) noexcept nogil:
-    cdef unsigned int order = order_base_2(size)
-    cdef iova_rcache *rcache
-    cdef iova_cpu_rcache *c
+cdef bint make_room(iova_domain *iovad, iova_rcache *rcache, iova_cpu_rcache *c) noexcept nogil:
+    """Load a magazine that is not full, in place of one that is; False without memory."""
+    cdef iova_magazine *full = c.loaded
     cdef iova_magazine *new
-    cdef iova_magazine *spill = NULL
-    if order >= IOVA_RANGE_CACHE_MAX_SIZE:
+    if c.prev.size != IOVA_MAG_SIZE:
+        c.loaded, c.prev = c.prev, c.loaded
+        return True
+    new = iova_magazine_alloc()
+    if new == NULL:
         return False
-    rcache = &iovad.rcaches[order]
-    c = &rcache.cpu[cpu]
-    if c.loaded.size == IOVA_MAG_SIZE:
-        if c.prev.size != IOVA_MAG_SIZE:
-            c.loaded, c.prev = c.prev, c.loaded
-        else:
-            new = iova_magazine_alloc()
-            if new == NULL:
-                return False
-            if not depot_push(iovad, rcache, c.loaded):
-                spill = c.loaded
-            c.loaded = new
-    c.loaded.pfns[c.loaded.size] = pfn
-    c.loaded.size += 1
-    if spill != NULL:
-        iova_magazine_free_pfns(spill, iovad)
-        free(spill)
+    c.loaded = new
+    if not depot_push(iovad, rcache, full):
+        iova_magazine_free_pfns(full, iovad)
+        free(full)
     return True
 
 
-cdef inline u64 iova_rcache_get(iova_domain *iovad, u64 size, u64 limit_pfn, int cpu) noexcept nogil:
-    """A cached range below limit_pfn (exclusive), or 0. Only the loaded magazine is searched: another one takes its
-    place only when it is empty."""
-    cdef unsigned int order = order_base_2(size)
-    cdef iova_rcache *rcache
-    cdef iova_cpu_rcache *c
-    if order >= IOVA_RANGE_CACHE_MAX_SIZE:
-        return 0
-    rcache = &iovad.rcaches[order]
-    c = &rcache.cpu[cpu]
-    if c.loaded.size == 0:
-        if c.prev.size:
-            c.loaded, c.prev = c.prev, c.loaded
-        elif rcache.depot_size:
-            free(c.loaded)
-            rcache.depot_size -= 1
-            c.loaded = rcache.depot[rcache.depot_size]
-        else:
-            return 0
-    # wraps if the limit is smaller than the size: then any cached range will do (iova_rcache_get, 6.1 and 6.12)
-    return iova_magazine_pop(c.loaded, limit_pfn - size)
+cdef bint load_another(iova_rcache *rcache, iova_cpu_rcache *c) noexcept nogil:
+    """Load a magazine that is not empty, in place of one that is."""
+    if c.prev.size:
+        c.loaded, c.prev = c.prev, c.loaded
+        return True
+    if rcache.depot_size == 0:
+        return False
+    free(c.loaded)
+    rcache.depot_size -= 1
+    c.loaded = rcache.depot[rcache.depot_size]
+    return True
 
 
 cdef void iova_flush_rcaches(iova_domain *iovad) noexcept nogil:
@@ -534,18 +510,30 @@ cdef void put_iova_domain(iova_domain *iovad) noexcept nogil:
 
 # -- both ------------------------------------------------------------------------------------------------------
 
-cdef u64 alloc_iova_fast(iova_domain *iovad, u64 size, u64 limit_pfn, bint flush_rcache, int cpu) noexcept nogil:
-    """size granules up to limit_pfn (inclusive): the first pfn, or 0.
+cdef inline unsigned int cached_order(u64 size) noexcept nogil:
+    """The magazines for a size of 1 to 32: its binary logarithm, rounded up."""
+    return 63 - clzl(2 * size - 1)
 
-    A size below 32 is rounded up to a power of two, 0 to 1: the kernel's shift by 64 is one by 0 on x86 and arm64.
-    """
+
+cdef u64 alloc_iova_slow(iova_domain *iovad, u64 size, u64 limit_pfn, bint flush_rcache, int cpu) noexcept nogil:
+    """alloc_iova_fast() where the loaded magazine does not end in a pfn that will do."""
+    cdef iova_rcache *rcache
+    cdef iova_cpu_rcache *c
+    cdef unsigned int order
     cdef u64 pfn
     cdef iova *new
-    if size < 1 << (IOVA_RANGE_CACHE_MAX_SIZE - 1):
-        size = <u64>1 << order_base_2(size)
-    pfn = iova_rcache_get(iovad, size, limit_pfn + 1, cpu)
-    if pfn:
-        return pfn
+    if size == 0:
+        size = 1
+    if size <= MAX_CACHED:
+        order = cached_order(size)
+        size = <u64>1 << order
+        rcache = &iovad.rcaches[order]
+        c = &rcache.cpu[cpu]
+        if c.loaded.size or load_another(rcache, c):
+            # wraps if the limit is smaller than the size: then any cached range will do (iova_rcache_get, 6.1 and 6.12)
+            pfn = iova_magazine_pop(c.loaded, limit_pfn + 1 - size)
+            if pfn:
+                return pfn
     new = alloc_iova(iovad, size, limit_pfn, True)
     if new == NULL and flush_rcache:
         iova_flush_rcaches(iovad)
@@ -553,10 +541,49 @@ cdef u64 alloc_iova_fast(iova_domain *iovad, u64 size, u64 limit_pfn, bint flush
     return new.pfn_lo if new != NULL else 0
 
 
+cdef void free_iova_slow(iova_domain *iovad, u64 pfn, u64 size, int cpu) noexcept nogil:
+    """free_iova_fast() where the loaded magazine is full."""
+    cdef iova_rcache *rcache
+    cdef iova_cpu_rcache *c
+    if size <= MAX_CACHED:
+        rcache = &iovad.rcaches[cached_order(size) if size else 0]
+        c = &rcache.cpu[cpu]
+        if c.loaded.size < IOVA_MAG_SIZE or make_room(iovad, rcache, c):
+            c.loaded.pfns[c.loaded.size] = pfn
+            c.loaded.size += 1
+            return
+    free_iova(iovad, pfn)
+
+
+cdef u64 alloc_iova_fast(iova_domain *iovad, u64 size, u64 limit_pfn, bint flush_rcache, int cpu) noexcept nogil:
+    """size granules up to limit_pfn (inclusive): the first pfn, or 0.
+
+    A size below 32 is rounded up to a power of two, 0 to 1: the kernel's shift by 64 is one by 0 on x86 and arm64.
+    Of the magazines only the loaded one is searched: another one takes its place only when it is empty.
+    """
+    cdef iova_magazine *mag
+    cdef u64 top
+    cdef unsigned int order
+    if size - 1 < MAX_CACHED:
+        order = cached_order(size)
+        mag = iovad.rcaches[order].cpu[cpu].loaded
+        top = mag.size - 1
+        if mag.size and mag.pfns[top] <= limit_pfn + 1 - (<u64>1 << order):
+            mag.size = top
+            return mag.pfns[top]
+    return alloc_iova_slow(iovad, size, limit_pfn, flush_rcache, cpu)
+
+
 cdef void free_iova_fast(iova_domain *iovad, u64 pfn, u64 size, int cpu) noexcept nogil:
     """size as it was asked for: its order is that of what was given."""
-    if not iova_rcache_insert(iovad, pfn, size, cpu):
-        free_iova(iovad, pfn)
+    cdef iova_magazine *mag
+    if size - 1 < MAX_CACHED:
+        mag = iovad.rcaches[cached_order(size)].cpu[cpu].loaded
+        if mag.size < IOVA_MAG_SIZE:
+            mag.pfns[mag.size] = pfn
+            mag.size += 1
+            return
+    free_iova_slow(iovad, pfn, size, cpu)
 
 
 cdef u64 iova_live_pages(const iova_domain *iovad) noexcept nogil:
