@@ -5,6 +5,8 @@ and so is every dma-conformance command.
 A ```text fence right after a ```python fence is what it prints; a snippet with tests in it is run by pytest. Where a
 command would run everything, one case in 400 is run, and its exit status may be 1; '*' is one backend. A command says
 so if it is to end with 1. tox and pip are left out. A command that several pages have is run once, unless it writes.
+tests/docs runs those of the guides about C. What stands in other fences, because it takes hours, a cluster or a
+kernel's source, is read as the command line reads it.
 """
 
 import contextlib
@@ -16,6 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -24,6 +27,7 @@ from conformance.cli import main
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```\n(?:\n?```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
+ANY_FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 DONE = set()                # commands that this process has run
 
@@ -105,6 +109,29 @@ def test_page(page, tmp_path, monkeypatch):
             python(where, code, printed)
         else:
             bash(where, code)
+
+
+def not_run(page):
+    """The commands of ours on a page that test_page does not run."""
+    for language, code in ANY_FENCE.findall(page.read_text(encoding="utf-8")):
+        if language not in ("python", "bash"):
+            yield from (line.strip() for line in code.splitlines() if line.strip().startswith("dma-conformance "))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(not_run(page))], ids=name_of)
+def test_commands_that_are_not_run_can_be(page):
+    """Their options are there and take these values; a file or a module of the reader's need not be."""
+    for line in not_run(page):
+        words = shlex.split(line, comments=True)[1:]
+        try:
+            asked, context = main, click.Context(main)
+            while isinstance(asked, click.Group):
+                name, asked, words = asked.resolve_command(context, words)
+                context = asked.make_context(name, words, parent=context)
+        except click.exceptions.Exit:
+            assert line.endswith(" --help"), line
+        except click.UsageError as error:
+            assert "does not exist" in error.message, f"{line}: {error.message}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
