@@ -12,6 +12,8 @@ from dma_ops.pci import PciType
 Address = tuple[int, int, int]      # domain, bus, devfn
 Bus = tuple[int, int]               # domain, bus
 
+LONGEST = 70                        # characters of a title
+_NUMBERS = re.compile(r" ?(?:\[[0-9a-f]{4}:[0-9a-f]{4}\]|\((?:rev|prog-if) [^)]*\))", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$", re.IGNORECASE)
 
 
@@ -77,6 +79,12 @@ class Function:
         if self.vendor is None or self.device is None:
             return "????:????"
         return f"{self.vendor:04x}:{self.device:04x}"
+
+    @property
+    def title(self) -> str:
+        """Maker and model, as far as the description has them, in printable characters."""
+        words = _NUMBERS.sub("", self.description.partition(": ")[2]).strip()
+        return "".join(c for c in words if c.isprintable())[:LONGEST]
 
     def merge(self, other: Function) -> None:
         """Add what another description of the same function tells. Raises TopologyError where they contradict."""

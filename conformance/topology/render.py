@@ -68,7 +68,8 @@ def tree_lines(machine: Machine, chosen: Sequence[PciDev], *, everything: bool =
 
 
 def _line(function: Function, chosen: bool) -> str:
-    words = [click.style(function.name, bold=chosen), f"[{function.ids}]"]
+    known = function.vendor is not None or not function.title
+    words = [click.style(function.name, bold=chosen), *([f"[{function.ids}]"] if known else [])]
     if function.kind is not None:
         words.append(KINDS[function.kind])
     elif function.secondary:
@@ -82,6 +83,8 @@ def _line(function: Function, chosen: bool) -> str:
     elif function.acs is not None:
         names = [name for bit, name in ((ACS_RR, "RR"), (ACS_CR, "CR"), (ACS_EC, "EC")) if function.acs & bit]
         words.append(click.style("ACS " + " ".join(names), fg="red") if names else "ACS off")
+    if function.title and (chosen or not known):
+        words.append(click.style(f"· {function.title}", dim=True))
     return " ".join(words)
 
 

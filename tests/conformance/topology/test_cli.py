@@ -125,9 +125,9 @@ def test_terminal(run):
 └─ 0000:00:01.0 [8086:4c01] Root Port
    └─ 0000:0a:00.0 [1000:c012] Upstream Port
       ├─ 0000:0b:00.0 [1000:c012] Downstream Port ACS RR CR
-      │  └─ 0000:0e:00.0 [8086:e223] Endpoint GPU
+      │  └─ 0000:0e:00.0 [8086:e223] Endpoint GPU · Intel
       └─ 0000:0b:10.0 [1000:c012] Downstream Port ACS RR CR
-         └─ 0000:12:00.0 [8086:e223] Endpoint GPU
+         └─ 0000:12:00.0 [8086:e223] Endpoint GPU · Intel
 """)
     for line in ("host bridge 0000:00:00.0 [8086:4c43]: not in the list",
                  "        pci=disable_acs_redir=0000:0b:00.0;0000:0b:10.0",
@@ -135,6 +135,22 @@ def test_terminal(run):
                  "NOT_SUPPORTED    0000:0e:00.0 -> 0000:12:00.0  distance -1 (4 hops)",
                  "1 pair: 1 NOT_SUPPORTED"):
         assert line in output
+
+
+def test_without_ids_there_are_names(tmp_path):
+    """And a name's control characters stay away from the terminal."""
+    path = tmp_path / "lspci"
+    path.write_text("00:1c.0 PCI bridge: Intel Corporation Root Port #1 (rev f0) (prog-if 00 [Normal decode])\n"
+                    "\tBus: primary=00, secondary=01, subordinate=01, sec-latency=0\n"
+                    "01:00.0 3D controller: NVIDIA Corporation GA102\x1b[31m (rev a1)\n"
+                    "01:00.1 3D controller [0302]: NVIDIA Corporation GP102 [Tesla P40] [10de:1b38] (rev a1)\n")
+    output = CliRunner().invoke(main, ["topology", str(path)]).output
+    assert output.startswith("""\
+0000:00
+└─ 0000:00:1c.0 bridge ACS ? · Intel Corporation Root Port #1
+   ├─ 0000:01:00.0 GPU ACS ? · NVIDIA Corporation GA102[31m
+   └─ 0000:01:00.1 [10de:1b38] GPU ACS ? · NVIDIA Corporation GP102 [Tesla P40]
+""")
 
 
 def test_unknown_names_both_answers(run):
