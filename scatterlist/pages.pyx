@@ -87,39 +87,43 @@ cdef struct cursor:
 
 cdef void fill(scatterlist *s, size_t n, cursor *at, const sg_pages_how *how) noexcept nogil:
     """Write the next n chunks into n entries, all fields, no flags."""
-    cdef u64 step = 1 if how.unit_shift else <u64>1 << how.page_shift
+    # in locals, as every store to an entry could change what at and how point to
     cdef const u64 *p = at.pages
+    cdef const u64 *end = at.end
     cdef const u64 *limit
-    cdef u64 first, expected
+    cdef u64 first, expected, step = 1 if how.unit_shift else <u64>1 << how.page_shift
     cdef unsigned long size = at.size
-    cdef unsigned int chunk
+    cdef size_t max_pages = at.max_pages
+    cdef unsigned int chunk, offset = at.offset, unit_shift = how.unit_shift
+    cdef bint mixed = how.n_pgmaps != 0
     cdef scatterlist *stop = s + n
     while s != stop:
         first = p[0]
-        limit = p + at.max_pages if <size_t>(at.end - p) > at.max_pages else at.end
+        limit = p + max_pages if <size_t>(end - p) > max_pages else end
         p += 1
         expected = first + step
-        if how.n_pgmaps == 0:
-            while p != limit and p[0] == expected:
-                p += 1
-                expected += step
-        else:
+        if mixed:
             while p != limit and mergeable(how, (p - 1)[0], p[0]):
                 p += 1
                 expected += step
+        else:
+            while p != limit and p[0] == expected:
+                p += 1
+                expected += step
         # unsigned 32-bit, as in Linux: an offset beyond the chunk wraps
-        chunk = <unsigned int>((expected - first) << (how.page_shift if how.unit_shift else 0)) - at.offset
-        s.page_link = first << how.unit_shift
-        s.offset = at.offset
+        chunk = <unsigned int>((expected - first) << unit_shift) - offset
+        s.page_link = first << unit_shift
+        s.offset = offset
         s.length = <unsigned int>(size if size < chunk else chunk)
         s.dma_address = 0
         s.dma_length = 0
         s.dma_flags = 0
         size -= chunk           # wraps below zero: the next chunk then is whole (Linux's behaviour)
-        at.offset = 0
+        offset = 0
         s += 1
     at.pages = p
     at.size = size
+    at.offset = offset
 
 
 cdef int sg_alloc_append_table_from_pages(sg_append_table *append, const u64 *pages, unsigned int n_pages,
