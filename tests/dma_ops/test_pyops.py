@@ -524,7 +524,7 @@ def test_two_steps_in_python():
         assert (state.addr, state.size, dma_ops.dma_iova_size(state)) == ((OFFSET << 1) + 0x10, 100, 100)
         dma_ops.dma_iova_link(dev, state, 0x3010, 0, 60, 0)
         dma_ops.dma_iova_link(dev, state, 0x8000, 60, 40, 0)
-        with pytest.raises(DmaError, match="Errno 22|errno 22"):
+        with pytest.raises(DmaError, match=r"failed with errno 22"):
             dma_ops.dma_iova_link(dev, state, 0x9000, 99, 2, 0)
         dev.dma_write(state.addr + 58, b"abcd")
         assert dev.machine.mem.peek(0x3010 + 58, 2) + dev.machine.mem.peek(0x8000, 2) == b"abcd"
