@@ -130,7 +130,7 @@ cdef class Machine:
         cdef u64 size = self.page_size << order
         cdef u64 start
         cdef u64 low
-        if self.should_fail(b"pages"):
+        if order >= 64 - self.page_shift or self.should_fail(b"pages"):
             return PHYS_NONE
         if self.alloc_feed:
             start = self.alloc_feed.pop(0)

@@ -553,10 +553,13 @@ cdef u64 dma_get_merge_boundary(Device dev) except? 0xBADBADBADBADBAD nogil:
 
 
 cdef bint dma_need_sync(Device dev, dma_addr_t addr) except -1 nogil:
+    """6.10 and later: what dma_set_mask() found out comes first, and a table that may sync always has to."""
+    if dev.machine.kernel >= 612 and dev.dma_skip_sync and dev.debug is None:
+        return False
     if dma_map_direct(dev):
         with gil:
             return dev.direct.need_sync(dev, addr)
-    return (dev.dma_ops.filled & (OP_SYNC_SINGLE_FOR_CPU | OP_SYNC_SINGLE_FOR_DEVICE)) != 0
+    return dev.machine.kernel >= 612 or (dev.dma_ops.filled & (OP_SYNC_SINGLE_FOR_CPU | OP_SYNC_SINGLE_FOR_DEVICE)) != 0
 
 
 cdef bint dma_pci_p2pdma_supported(Device dev) noexcept nogil:

@@ -418,6 +418,21 @@ def test_half_of_the_two_step_api_is_null(member):
             call(device(table_))
 
 
+@pytest.mark.parametrize(("call", "member"), [(row[0], row[2][0]) for row in CALLS], ids=MEMBERS)
+def test_a_wrapper_cannot_fill_what_is_null(call, member):
+    """Its own member is called, and finds none below."""
+    ops = Repeats(PyDmaMapOps())
+    ops.seen = []
+    newer, noncontiguous = member in dma_ops.pyops.NEWER, "noncontiguous" in member
+    if noncontiguous:                       # no inner_ member: the pages come from alloc_pages, and go to free_pages
+        member = member.replace("noncontiguous", "pages")
+    error, sentence = (ValueError, "has no such member of the newer DMA API$") if newer else (
+        KernelBug, rf"^call of NULL dma_map_ops\.{member}$")
+    with pytest.raises(error, match=sentence):
+        call(device(ops))
+    assert ops.seen == [member]
+
+
 @pytest.mark.parametrize("answer", [None, SgTable()], ids=["none", "empty"])
 def test_a_table_without_entries_is_a_failed_allocation(answer):
     ops = type("Nothing", (PyDmaMapOps,), {"alloc_noncontiguous": lambda self, dev, size, dir, attrs: answer})()
