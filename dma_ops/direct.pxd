@@ -10,8 +10,6 @@ cdef class DmaDirect(PhysMapOps):
     """Filled whole: the core calls it where Linux calls dma_direct_*()."""
     cdef readonly bint unmap_sg_is_stub
 
-    cdef int unmap_memory(self, Device dev, dma_addr_t addr, size_t size, int dir,
-                          unsigned long attrs) except -9999 nogil
     cdef page_t get_pages(self, Device dev, size_t size) except? 0xBADBADBADBADBAD nogil
     cdef int put_pages(self, Device dev, page_t page, size_t size) except -9999 nogil
 

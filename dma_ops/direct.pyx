@@ -102,11 +102,13 @@ cdef class DirectWalker(Walker):
 
 
 cdef inline dma_addr_t phys_to_dma(Device dev, phys_addr_t phys) noexcept nogil:
-    return dev.phys_to_dma(phys & dev.machine.phys_addr_mask) & dev.machine.dma_addr_mask
+    phys &= dev.machine.phys_addr_mask
+    return (phys + dev.dma_offset if dev.nr_ranges == 0 else dev.phys_to_dma(phys)) & dev.machine.dma_addr_mask
 
 
 cdef inline phys_addr_t dma_to_phys(Device dev, dma_addr_t addr) noexcept nogil:
-    return dev.dma_to_phys(addr & dev.machine.dma_addr_mask) & dev.machine.phys_addr_mask
+    addr &= dev.machine.dma_addr_mask
+    return (addr - dev.dma_offset if dev.nr_ranges == 0 else dev.dma_to_phys(addr)) & dev.machine.phys_addr_mask
 
 
 cdef inline u64 sg_dma_len(Device dev, const scatterlist *sg) noexcept nogil:
@@ -131,6 +133,43 @@ cdef bint coherent_ok(Device dev, phys_addr_t phys, size_t size) noexcept nogil:
     if is_dma_error(dev, addr):
         return False
     return addr + size - 1 <= min_not_zero(dev.coherent_dma_mask, dev.bus_dma_limit)
+
+
+cdef inline int sync_one_for_cpu(Device dev, phys_addr_t phys, size_t size, int dir) except -9999 nogil:
+    if not dev.dma_coherent:
+        dev.machine.sync_for_cpu(phys, size, dir)
+    if is_swiotlb_buffer(dev, phys):
+        swiotlb_sync_single_for_cpu(dev, phys, size, dir)
+    return 0
+
+
+cdef inline int unmap_one(Device dev, dma_addr_t addr, size_t size, int dir, unsigned long attrs) except -9999 nogil:
+    cdef phys_addr_t phys = dma_to_phys(dev, addr)
+    if not attrs & DMA_ATTR_SKIP_CPU_SYNC:
+        sync_one_for_cpu(dev, phys, size, dir)
+    if is_swiotlb_buffer(dev, phys):
+        swiotlb_tbl_unmap_single(dev, phys, size, dir, attrs | DMA_ATTR_SKIP_CPU_SYNC)
+    return 0
+
+
+cdef inline dma_addr_t map_one(DmaDirect ops, Device dev, page_t page, u64 offset, size_t size, int dir,
+                               unsigned long attrs) except? 0xBADBADBADBADBAD nogil:
+    """map_page, for lists without a call for each entry."""
+    cdef phys_addr_t phys = (page + offset) & dev.machine.phys_addr_mask
+    cdef dma_addr_t addr = phys_to_dma(dev, phys)
+    cdef bint forced = is_swiotlb_force_bounce(dev)
+    if dev.machine.kernel >= 617:
+        return ops.map_phys(dev, phys, size, dir, attrs)
+    if forced or not dma_capable(dev, addr, size, True) or kmalloc_needs_bounce(dev, size, dir):
+        if is_pci_p2pdma_page(dev.machine, page):
+            return DMA_MAPPING_ERROR
+        if forced or is_swiotlb_active(dev):
+            return swiotlb_map(dev, phys, size, dir, attrs)
+        dev.machine.warn(b"WARNING: dma_direct_map_page: DMA addr overflow")
+        return DMA_MAPPING_ERROR
+    if not dev.dma_coherent and not attrs & DMA_ATTR_SKIP_CPU_SYNC:
+        dev.machine.sync_for_device(phys, size, dir)
+    return addr
 
 
 cdef class DmaDirect(PhysMapOps):
@@ -175,42 +214,19 @@ cdef class DmaDirect(PhysMapOps):
 
     cdef int unmap_phys(self, Device dev, dma_addr_t addr, size_t size, int dir,
                         unsigned long attrs) except -9999 nogil:
-        return 0 if attrs & DMA_ATTR_MMIO else self.unmap_memory(dev, addr, size, dir, attrs)
+        return 0 if attrs & DMA_ATTR_MMIO else unmap_one(dev, addr, size, dir, attrs)
 
     cdef dma_addr_t map_page(self, Device dev, page_t page, u64 offset, size_t size, int dir,
                              unsigned long attrs) except? 0xBADBADBADBADBAD nogil:
         """DMA_MAPPING_ERROR where the device cannot reach the page and nothing can bounce. P2P pages are taken as they
         are: whether the device may reach its peer was map_sg's question, and map_page never asks it."""
-        cdef phys_addr_t phys = (page + offset) & dev.machine.phys_addr_mask
-        cdef dma_addr_t addr = phys_to_dma(dev, phys)
-        cdef bint forced = is_swiotlb_force_bounce(dev)
-        if dev.machine.kernel >= 617:
-            return self.map_phys(dev, phys, size, dir, attrs)
-        if forced or not dma_capable(dev, addr, size, True) or kmalloc_needs_bounce(dev, size, dir):
-            if is_pci_p2pdma_page(dev.machine, page):
-                return DMA_MAPPING_ERROR
-            if forced or is_swiotlb_active(dev):
-                return swiotlb_map(dev, phys, size, dir, attrs)
-            dev.machine.warn(b"WARNING: dma_direct_map_page: DMA addr overflow")
-            return DMA_MAPPING_ERROR
-        if not dev.dma_coherent and not attrs & DMA_ATTR_SKIP_CPU_SYNC:
-            dev.machine.sync_for_device(phys, size, dir)
-        return addr
+        return map_one(self, dev, page, offset, size, dir, attrs)
 
     cdef int unmap_page(self, Device dev, dma_addr_t addr, size_t size, int dir,
                         unsigned long attrs) except -9999 nogil:
         if dev.machine.kernel >= 617:
             return self.unmap_phys(dev, addr, size, dir, attrs)
-        return self.unmap_memory(dev, addr, size, dir, attrs)
-
-    cdef int unmap_memory(self, Device dev, dma_addr_t addr, size_t size, int dir,
-                          unsigned long attrs) except -9999 nogil:
-        cdef phys_addr_t phys = dma_to_phys(dev, addr)
-        if not attrs & DMA_ATTR_SKIP_CPU_SYNC:
-            self.sync_single_for_cpu(dev, addr, size, dir)
-        if is_swiotlb_buffer(dev, phys):
-            swiotlb_tbl_unmap_single(dev, phys, size, dir, attrs | DMA_ATTR_SKIP_CPU_SYNC)
-        return 0
+        return unmap_one(dev, addr, size, dir, attrs)
 
     cdef int map_sg(self, Device dev, scatterlist *sgl, int nents, int dir, unsigned long attrs) except -9999 nogil:
         """nents, always: one segment per entry. -EREMOTEIO: P2P memory that the device cannot reach, the entry is left
@@ -231,8 +247,8 @@ cdef class DmaDirect(PhysMapOps):
                 if map != PCI_P2PDMA_MAP_THRU_HOST_BRIDGE:
                     self.unmap_sg(dev, sgl, i, dir, attrs | DMA_ATTR_SKIP_CPU_SYNC)
                     return -EREMOTEIO
-            sg.dma_address = self.map_page(dev, sg_page(sg), sg.offset, sg.length, dir,
-                                           attrs) & dev.machine.dma_addr_mask
+            sg.dma_address = map_one(self, dev, sg_page(sg), sg.offset, sg.length, dir,
+                                     attrs) & dev.machine.dma_addr_mask
             if is_dma_error(dev, sg.dma_address):
                 self.unmap_sg(dev, sgl, i, dir, attrs | DMA_ATTR_SKIP_CPU_SYNC)
                 return -EIO
@@ -249,7 +265,8 @@ cdef class DmaDirect(PhysMapOps):
             if sg_is_dma_bus_address(sg):
                 sg_dma_unmark_bus_address(sg)
             else:
-                self.unmap_page(dev, sg.dma_address, sg_dma_len(dev, sg), dir, attrs)
+                if attrs & DMA_ATTR_MMIO == 0 or dev.machine.kernel < 617:
+                    unmap_one(dev, sg.dma_address, sg_dma_len(dev, sg), dir, attrs)
             sg = sg_next(sg)
         return 0
 
@@ -279,12 +296,7 @@ cdef class DmaDirect(PhysMapOps):
         return 0
 
     cdef int sync_single_for_cpu(self, Device dev, dma_addr_t addr, size_t size, int dir) except -9999 nogil:
-        cdef phys_addr_t phys = dma_to_phys(dev, addr)
-        if not dev.dma_coherent:
-            dev.machine.sync_for_cpu(phys, size, dir)
-        if is_swiotlb_buffer(dev, phys):
-            swiotlb_sync_single_for_cpu(dev, phys, size, dir)
-        return 0
+        return sync_one_for_cpu(dev, dma_to_phys(dev, addr), size, dir)
 
     # The two list forms do not look at the bus-address mark: a peer's bus address is taken for a DMA address, and
     # whatever memory has that number, a slot of the bounce pool even, is flushed or copied (dma_direct_sync_sg_for_*).

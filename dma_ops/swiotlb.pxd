@@ -34,11 +34,20 @@ cdef class IoTlbMem(IoTlbMemBase):
     cdef io_tlb_slot *slots
     cdef io_tlb_area *areas
 
+cdef inline bint is_swiotlb_active(Device dev) noexcept nogil:
+    return dev.io_tlb_mem is not None and (<IoTlbMem>dev.io_tlb_mem).nslabs != 0
+
+cdef inline bint is_swiotlb_buffer(Device dev, phys_addr_t paddr) noexcept nogil:
+    return (dev.io_tlb_mem is not None and
+            (<IoTlbMem>dev.io_tlb_mem).start <= paddr < (<IoTlbMem>dev.io_tlb_mem).end)
+
+cdef inline bint is_swiotlb_force_bounce(Device dev) noexcept nogil:
+    return dev.io_tlb_mem is not None and (<IoTlbMem>dev.io_tlb_mem).force_bounce
+
+cdef inline bint is_swiotlb_for_alloc(Device dev) noexcept nogil:
+    return dev.io_tlb_mem is not None and (<IoTlbMem>dev.io_tlb_mem).for_alloc
+
 cdef int bounce_copy(Machine m, phys_addr_t buffer, phys_addr_t orig, size_t n, int dir) except -9999 nogil
-cdef bint is_swiotlb_active(Device dev) noexcept nogil
-cdef bint is_swiotlb_buffer(Device dev, phys_addr_t paddr) noexcept nogil
-cdef bint is_swiotlb_force_bounce(Device dev) noexcept nogil
-cdef bint is_swiotlb_for_alloc(Device dev) noexcept nogil
 cdef size_t swiotlb_max_mapping_size(Device dev) noexcept nogil
 cdef phys_addr_t swiotlb_tbl_map_single(Device dev, phys_addr_t orig, size_t mapping_size, size_t alloc_size,
                                         u64 alloc_align_mask, int dir,

@@ -164,23 +164,6 @@ def swiotlb_init(Machine machine not None, u64 size=0, unsigned int nareas=0, *,
 
 # -- what a device's pool is -----------------------------------------------------------------------------------
 
-cdef bint is_swiotlb_active(Device dev) noexcept nogil:
-    return dev.io_tlb_mem is not None and (<IoTlbMem>dev.io_tlb_mem).nslabs != 0
-
-
-cdef bint is_swiotlb_buffer(Device dev, phys_addr_t paddr) noexcept nogil:
-    return (dev.io_tlb_mem is not None and
-            (<IoTlbMem>dev.io_tlb_mem).start <= paddr < (<IoTlbMem>dev.io_tlb_mem).end)
-
-
-cdef bint is_swiotlb_force_bounce(Device dev) noexcept nogil:
-    return dev.io_tlb_mem is not None and (<IoTlbMem>dev.io_tlb_mem).force_bounce
-
-
-cdef bint is_swiotlb_for_alloc(Device dev) noexcept nogil:
-    return dev.io_tlb_mem is not None and (<IoTlbMem>dev.io_tlb_mem).for_alloc
-
-
 cdef size_t swiotlb_max_mapping_size(Device dev) noexcept nogil:
     """Bytes: a group of slots, less what min_align_mask may cost."""
     return IO_TLB_SIZE * IO_TLB_SEGSIZE - slot_addr(0, nr_slots(dma_get_min_align_mask(dev)))
