@@ -77,13 +77,25 @@ cdef u64 find_next_zero_bit(const u64 *map, u64 size, u64 start) noexcept nogil:
     return find_next(map, size, start, ~<u64>0)
 
 
+cdef inline u64 first_aligned(u64 start, u64 align_mask, u64 align_offset) noexcept nogil:
+    return ((start + align_offset + align_mask) & ~align_mask) - align_offset
+
+
+cdef inline bint free_in_word(const u64 *map, u64 size, u64 index, u64 nr) noexcept nogil:
+    """Are the nr bits from index on clear, below size, and in one word?"""
+    return (nr - 1 < 64 and (index & 63) + nr <= 64 and index < size and index + nr <= size
+            and not map[index >> 6] & ones(index & 63, nr))
+
+
 cdef u64 bitmap_find_next_zero_area_off(const u64 *map, u64 size, u64 start, u64 nr, u64 align_mask,
                                         u64 align_offset) noexcept nogil:
     """The first run of nr clear bits at or after start with index + align_offset aligned; above size if none."""
-    cdef u64 index, end, busy
+    cdef u64 index = first_aligned(start, align_mask, align_offset), end, busy
+    if start <= index and free_in_word(map, size, index, nr):       # mostly: the search begins where the last one ended
+        return index
     while True:
         index = find_next_zero_bit(map, size, start)
-        index = ((index + align_offset + align_mask) & ~align_mask) - align_offset
+        index = first_aligned(index, align_mask, align_offset)
         end = index + nr
         if end > size:
             return end
@@ -93,11 +105,20 @@ cdef u64 bitmap_find_next_zero_area_off(const u64 *map, u64 size, u64 start, u64
         start = busy + 1
 
 
-cdef bint iommu_is_span_boundary(u64 index, u64 nr, u64 shift, u64 boundary_size) except -1 nogil:
-    """Would nr pages from index on cross a boundary? boundary_size in pages; it must be a power of two (BUG)."""
+cdef inline bint spans(u64 index, u64 nr, u64 shift, u64 boundary_size) noexcept nogil:
+    return ((shift + index) & (boundary_size - 1)) + nr > boundary_size
+
+
+cdef inline int check_boundary(u64 boundary_size) except -1 nogil:
     if boundary_size == 0 or boundary_size & (boundary_size - 1):
         kernel_bug(b"kernel BUG at lib/iommu-helper.c: boundary size is not a power of two")
-    return ((shift + index) & (boundary_size - 1)) + nr > boundary_size
+    return 0
+
+
+cdef bint iommu_is_span_boundary(u64 index, u64 nr, u64 shift, u64 boundary_size) except -1 nogil:
+    """Would nr pages from index on cross a boundary? boundary_size in pages; it must be a power of two (BUG)."""
+    check_boundary(boundary_size)
+    return spans(index, nr, shift, boundary_size)
 
 
 cdef u64 iommu_area_alloc(u64 *map, u64 size, u64 start, u64 nr, u64 shift, u64 boundary_size,
@@ -107,8 +128,12 @@ cdef u64 iommu_area_alloc(u64 *map, u64 size, u64 start, u64 nr, u64 shift, u64 
     The last bit below size is never given out. A request that is larger than the boundary and finds room at an
     aligned index makes no progress: Linux spins there for ever (KernelHang).
     """
-    cdef u64 index, following
+    cdef u64 index = first_aligned(start, align_mask, 0), following
     size -= 1
+    if start <= index and free_in_word(map, size, index, nr) and not spans(index, nr, shift, boundary_size):
+        check_boundary(boundary_size)
+        map[index >> 6] |= ones(index & 63, nr)
+        return index
     while True:
         index = bitmap_find_next_zero_area_off(map, size, start, nr, align_mask, 0)
         if index >= size or index + nr > size:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """struct iommu_table and its allocator (arch/powerpc/kernel/iommu.c, Linux 6.1)."""
 
+cimport cython
+
 from dma_ops.device cimport Device
 from dma_ops.machine cimport Machine
 from scatterlist.core cimport scatterlist
@@ -18,6 +20,8 @@ cdef struct iommu_pool:
     u64 end
     u64 hint
 
+
+@cython.final
 cdef class IommuTable:
     cdef readonly Machine machine
     cdef readonly u64 it_offset             # number of the first I/O page
@@ -35,10 +39,12 @@ cdef class IommuTable:
     cdef iommu_pool pools[IOMMU_NR_POOLS]
     cdef iommu_pool large_pool
 
+    cdef u64 num_pages(self, u64 addr, u64 size) noexcept nogil
     cdef u64 entry_of(self, phys_addr_t phys, int dir, unsigned long attrs) noexcept nogil
     cdef unsigned int align_order(self, phys_addr_t phys, u64 size) noexcept nogil
     cdef int undo_sg(self, scatterlist *s, scatterlist *last, int nelems) except -9999 nogil
-    cdef int put_entry(self, u64 index, u64 value) noexcept nogil
+    cdef int put_entries(self, u64 index, u64 n, u64 fixed, phys_addr_t phys, u64 step) noexcept nogil
+    cdef int clear_entries(self, u64 index, u64 npages) noexcept nogil
     cdef int set_entries(self, u64 index, u64 npages, phys_addr_t phys, int dir,
                          unsigned long attrs) except -9999 nogil
     cdef u64 range_alloc(self, Device dev, u64 npages, u64 *handle, u64 mask,

@@ -24,15 +24,20 @@ from dma_ops.iommu_helper cimport (
     bitmap_weight,
     bitmap_zalloc,
     iommu_area_alloc,
-    iommu_num_pages,
 )
 from dma_ops.machine cimport PHYS_NONE
 from dma_ops.mapping cimport get_order
 from scatterlist.core cimport sg_next, sg_phys
+from scatterlist.types cimport u8, u32
 
 from .tce cimport find_format, read_tce
 
+cdef extern from *:
+    u64 bswap64 "__builtin_bswap64"(u64) noexcept nogil
+    u32 bswap32 "__builtin_bswap32"(u32) noexcept nogil
+
 cdef enum:
+    CHUNK = 4096                            # bytes of modelled memory that follow one another in the host's, too
     LARGE_ALLOC = 15                        # pages; more than these come from the large pool
     GOLDEN_RATIO_32 = 0x61C88647
 
@@ -57,7 +62,6 @@ cdef class IommuTable:
     def __init__(self, Machine machine not None, *, u64 size, u64 window=0, unsigned int page_shift=12,
                  u64 blocksize=16, str format="tce", u64 ioid=0, reserved=(0, 0), bint dummy_page=False,
                  bint reserve_last=False, bint pad_page=False, bint novmerge=False):
-        cdef u64 i, step
         cdef unsigned int n
         if self.it_map != NULL:
             raise TypeError("an IommuTable is initialised once")
@@ -81,17 +85,14 @@ cdef class IommuTable:
             raise MemoryError("no memory for the table of the window")
         if dummy_page:
             self.empty = self.entry_of(machine.alloc_ram(0), DMA_BIDIRECTIONAL, 0)
-            step = min(self.it_size, 4096 // self.format.size)
-            for i in range(step):
-                self.put_entry(i, self.empty)
-            machine.mem.copy(self.it_base + 4096, self.it_base, (self.it_size - step) * self.format.size)
+            self.clear_entries(0, self.it_size)
         if self.it_offset == 0:
             bitmap_set(self.it_map, 0, 1)       # drivers that take bus address 0 for an error
         if reserve_last:
             bitmap_set(self.it_map, self.it_size - 1, 1)
         if pad_page:
             bitmap_set(self.it_map, 0, 1)
-            self.put_entry(0, self.entry_of(machine.alloc_ram(0), DMA_TO_DEVICE, 0))
+            self.put_entries(0, 1, self.entry_of(machine.alloc_ram(0), DMA_TO_DEVICE, 0), 0, 0)
         first = max(reserved[0], self.it_offset)
         end = min(reserved[1], self.it_offset + self.it_size)
         if first < end:
@@ -135,26 +136,52 @@ cdef class IommuTable:
 
     # -- the table in memory -----------------------------------------------------------------------------------
 
+    cdef u64 num_pages(self, u64 addr, u64 size) noexcept nogil:
+        """iommu_num_pages() of this table, without a division."""
+        cdef u64 mask = (<u64>1 << self.it_page_shift) - 1
+        return ((addr & mask) + size + mask) >> self.it_page_shift
+
     cdef u64 entry_of(self, phys_addr_t phys, int dir, unsigned long attrs) noexcept nogil:
         cdef u64 entry = self.format.prot[dir]
         if attrs & DMA_ATTR_WEAK_ORDERING:
             entry &= ~self.format.weak
         return entry | self.ioid | ((phys >> self.format.rpn_shift) & self.format.rpn_mask)
 
-    cdef int put_entry(self, u64 index, u64 value) noexcept nogil:
-        if self.format.size == 8:
-            return self.machine.mem.write64(self.it_base + index * 8, value, True)
-        return self.machine.mem.write32(self.it_base + index * 4, <unsigned int>value, True)
+    cdef int put_entries(self, u64 index, u64 n, u64 fixed, phys_addr_t phys, u64 step) noexcept nogil:
+        """n entries from index on: fixed, and the frames of phys, phys + step, ..."""
+        cdef unsigned int size = self.format.size, shift = self.format.rpn_shift
+        cdef u64 mask = self.format.rpn_mask, here, value
+        cdef phys_addr_t at = self.it_base + index * size
+        cdef u8 *place
+        while n:
+            place = self.machine.mem.chunk(at, True)
+            if place == NULL:
+                return -ENOMEM
+            place += at & (CHUNK - 1)
+            here = min(n, CHUNK - (at & (CHUNK - 1)) >> (3 if size == 8 else 2))
+            n -= here
+            at += here * size
+            while here:
+                value = fixed | (phys >> shift & mask)
+                if size == 8:
+                    (<u64 *>place)[0] = bswap64(value)
+                else:
+                    (<u32 *>place)[0] = bswap32(<u32>value)
+                phys += step
+                place += size
+                here -= 1
+        return 0
 
     cdef int set_entries(self, u64 index, u64 npages, phys_addr_t phys, int dir,
                          unsigned long attrs) except -9999 nogil:
         """Non-zero if the hypervisor is out of resources (H_NOT_ENOUGH_RESOURCES); then nothing is set."""
-        cdef u64 i
-        if self.machine.should_fail(b"set"):
+        if self.machine.fail_armed and self.machine.should_fail(b"set"):
             return -ENOMEM
-        for i in range(npages):
-            self.put_entry(index + i, self.entry_of(phys + (i << self.it_page_shift), dir, attrs))
+        self.put_entries(index, npages, self.entry_of(0, dir, attrs), phys, <u64>1 << self.it_page_shift)
         return 0
+
+    cdef int clear_entries(self, u64 index, u64 npages) noexcept nogil:
+        return self.put_entries(index, npages, self.empty, 0, 0)
 
     # -- the allocator -----------------------------------------------------------------------------------------
 
@@ -170,7 +197,7 @@ cdef class IommuTable:
         if npages == 0:
             self.machine.warn(b"WARNING: iommu_range_alloc: 0 pages")
             return NO_ENTRY
-        if self.machine.should_fail(b"iova"):
+        if self.machine.fail_armed and self.machine.should_fail(b"iova"):
             return NO_ENTRY
         pool = &self.large_pool if large else &self.pools[pool_nr]
         while True:
@@ -237,11 +264,9 @@ cdef class IommuTable:
         """Clear the entries, then the bits; what is outside the table is logged and leaks. Nothing checks that the
         pages were allocated."""
         cdef u64 index = (addr >> self.it_page_shift) - self.it_offset
-        cdef u64 i
         if index + npages > self.it_size or addr >> self.it_page_shift < self.it_offset:
             return self.machine.warn(b"WARNING: iommu_free: invalid entry")
-        for i in range(npages):
-            self.put_entry(index + i, self.empty)
+        self.clear_entries(index, npages)
         bitmap_clear(self.it_map, index, npages)
         return 0
 
@@ -251,14 +276,14 @@ cdef class IommuTable:
                              unsigned long attrs) except? 0xBADBADBADBADBAD nogil:
         cdef phys_addr_t phys = page + offset
         cdef u64 iopage = <u64>1 << self.it_page_shift
-        cdef dma_addr_t addr = self.iommu_alloc(dev, phys, <unsigned int>iommu_num_pages(phys, size, iopage), dir,
+        cdef dma_addr_t addr = self.iommu_alloc(dev, phys, <unsigned int>self.num_pages(phys, size), dir,
                                                 mask >> self.it_page_shift, self.align_order(phys, size), attrs)
         if addr == DMA_MAPPING_ERROR:
             return addr
         return addr | (phys & (iopage - 1))
 
     cdef int unmap_page(self, dma_addr_t addr, size_t size) except -9999 nogil:
-        return self.iommu_free(addr, <unsigned int>iommu_num_pages(addr, size, <u64>1 << self.it_page_shift))
+        return self.iommu_free(addr, <unsigned int>self.num_pages(addr, size))
 
     cdef int map_sg(self, Device dev, scatterlist *sgl, int nelems, u64 mask, int dir,
                     unsigned long attrs) except -9999 nogil:
@@ -286,7 +311,7 @@ cdef class IommuTable:
                 s = sg_next(s)
                 continue
             phys = sg_phys(s)
-            npages = iommu_num_pages(phys, s.length, iopage)
+            npages = self.num_pages(phys, s.length)
             entry = self.range_alloc(dev, npages, &handle, mask >> self.it_page_shift,
                                      self.align_order(phys, s.length))
             if entry == NO_ENTRY:
@@ -316,7 +341,7 @@ cdef class IommuTable:
         for _ in range(nelems):
             if s.dma_length:
                 self.iommu_free(s.dma_address & ~(iopage - 1),
-                                <unsigned int>iommu_num_pages(s.dma_address, s.dma_length, iopage))
+                                <unsigned int>self.num_pages(s.dma_address, s.dma_length))
                 s.dma_length = 0
             if s == last:
                 break
