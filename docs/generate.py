@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Writes the pages that follow from the rule files and the backends' records.
+"""Writes the pages that follow from the rule files, the backends' records and the kept results of the benchmarks.
 
     python docs/generate.py
 
@@ -9,14 +9,18 @@ A test fails if a committed page is not what this writes.
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from arch import BackendRecord, backends
 from conformance.rules import Rule, load_rules
 
 HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parent / "benchmarks/results"
+TRIED = HERE.parent / "benchmarks/tried.md"
 HEAD = "<!-- SPDX-License-Identifier: MIT -->\n<!-- written by docs/generate.py -->\n"
 TITLES = {"dma.toml": "The DMA API", "new.toml": "The newer DMA API", "p2pdma.toml": "PCI P2PDMA",
           "sg.toml": "Lists"}
@@ -31,6 +35,14 @@ def plain(words: str) -> str:
 
 def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def amount(value: float, unit: str) -> str:
+    """A number a person can read: nanoseconds become µs, ms or s."""
+    for size, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")) if unit == "ns" else ():
+        if value >= size:
+            return f"{value / size:.3g} {name}"
+    return f"{value:.4g} {unit}"
 
 
 def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
@@ -155,10 +167,57 @@ def backend_pages() -> Iterator[str]:
     yield "```{toctree}\n:hidden:\n:glob:\n\nbackends/*\n```"
 
 
+def speed_rows(results: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for row in results["figures"]:
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        if row["ratio"] is not None and row["spread"] is not None:
+            ratio += " ({:.2f} to {:.2f})".format(*row["spread"])
+        theirs = "" if row["yardstick"] is None else f"{amount(row['yardstick'], row['unit'])}, {plain(row['against'])}"
+        count = "" if row["instructions"] is None else " / ".join(f"{one:,.0f}" for one in row["instructions"])
+        goal = ""
+        if row["goal"] is not None:
+            goal = f"{row['goal']:g}" if row["ratio"] is not None else amount(row["goal"], row["unit"])
+            goal += ", met" if row["met"] else ", **missed**"
+        yield plain(row["case"]), amount(row["ours"], row["unit"]), theirs, ratio, count, goal
+
+
+def speed() -> Iterator[str]:
+    """The kept results of the benchmarks, and what was tried."""
+    everything = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    goals = [row for results in everything for row in results["figures"] if row["goal"] is not None]
+    missed = [f"{row['benchmark']}, {row['case']}" for row in goals if not row["met"]]
+    yield "# Speed\n"
+    yield (
+        f"{counted(len(goals), 'goal')}, {len(goals) - len(missed)} met. A figure with a yardstick is the median of "
+        "the ratios of pairs, measured turn by turn in one process as processor time of the thread; the quartiles "
+        "stand behind it. Linux's own code is compiled with -O2 from the user's source, without locks and atomics. A "
+        "goal is the most that the ratio, or without a yardstick the number, may be.\n"
+    )
+    if missed:
+        yield "Missed:\n"
+        yield from (f"- {plain(one)}" for one in missed)
+        yield ""
+    for results in everything:
+        facts = results["machine"]
+        yield f"## {results['benchmark']}\n"
+        yield f"```\n{results['command']}\n```\n"
+        yield (
+            f"{plain(facts['cpu'])}, {counted(facts['cpus'], 'processor')}, {facts['system']}, {facts['compiler']}, "
+            f"Python {facts['python']}.\n"
+        )
+        if (RESULTS / f"{results['benchmark']}.svg").exists():
+            yield f"![Bars of the figures, and their goals](../benchmarks/results/{results['benchmark']}.svg)\n"
+        yield from table(("what", "ours", "yardstick", "ratio", "instructions, ours / yardstick", "goal"),
+                         speed_rows(results))
+    if TRIED.exists():
+        yield TRIED.read_text(encoding="utf-8").partition("-->\n")[2]
+
+
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "backends.md": backend_pages,
     "not-tested.md": not_tested,
     "rules.md": rule_pages,
+    "speed.md": speed,
     **{f"backends/{one.id}.md": partial(backend_page, one) for one in backends().values()},
 }
 
