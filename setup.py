@@ -17,6 +17,9 @@ from setuptools.command.build_ext import build_ext
 DEBUG = os.environ.get("DMA_CONFORMANCE_DEBUG") == "1"
 TRACE = os.environ.get("DMA_CONFORMANCE_TRACE") == "1"
 JOBS = os.cpu_count() or 1
+# models of one platform that benchmarks/ measures; the others do not pay for -O2
+MEASURED = ("arch/generic", "arch/powerpc/dma_iommu", "arch/powerpc/iommu", "arch/powerpc/tce", "arch/sparc/iommu",
+            "arch/alpha/pci_iommu")
 SHARED = "scatterlist._shared"      # what Cython would repeat in every module: functions, calls, imports
 C_API = ("_abi", "_c_dma", "_c_lists", "c_api", "c_kernel", "c_ops")     # they include the headers that C code gets
 
@@ -30,11 +33,11 @@ class BuildExt(build_ext):
 
 
 def is_hot(path: Path) -> bool:
-    """Is it on the way of a mapping? The rest, more than half of the compiler's work, makes do with -O1."""
+    """Is it on the way of a mapping? The rest, half of the compiler's work, makes do with -O1."""
     if path.parts[0] == "dma_ops":
         return len(path.parts) == 2 and path.stem not in {
             *C_API, "api", "dev_coherent", "device", "dmapool", "errors", "phys_api", "pyops"}
-    return path.parts[:2] == ("arch", "generic") or path.parts[0] == "scatterlist"
+    return path.parts[0] == "scatterlist" or path.as_posix().startswith(MEASURED)
 
 
 def extension(name: str, path: Path | None) -> Extension:
