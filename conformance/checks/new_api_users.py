@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import dma_ops
 from dma_ops import (
     DMA_BIDIRECTIONAL,
+    DMA_FROM_DEVICE,
     DMA_TO_DEVICE,
     DmaError,
     DmaIovaState,
@@ -33,7 +34,7 @@ from scatterlist.bvec import BioVecs
 
 from ..paths import MappedRequest
 from . import check
-from .bench import DIRECTIONS, Bench, Lot, NotTested, Row, Segment, Violation, errno_of
+from .bench import Bench, Lot, NotTested, Row, Segment, Violation, errno_of
 from .new_api import Failing, as_drivers_do, expect_quiet, expect_table, logged
 from .topology import UNKNOWN, Kind, Peers, peers
 
@@ -55,8 +56,10 @@ def segments_of(mapped: MappedRequest) -> list[Segment]:
 def requests_are_reached(b: Bench) -> None:
     """A request: the device reaches every byte of it, in order, and after unmap nothing is left."""
     as_drivers_do(b)
-    for direction, shape in zip(DIRECTIONS * 2, ("one", "pages", "adjacent", "joinable", "reversed", "odd"),
-                                strict=True):
+    for direction, shape in (               # what may be short is not written to: kmalloc's small buffers are bounced
+        (DMA_TO_DEVICE, "one"), (DMA_FROM_DEVICE, "pages"), (DMA_BIDIRECTIONAL, "adjacent"),
+        (DMA_TO_DEVICE, "joinable"), (DMA_FROM_DEVICE, "reversed"), (DMA_TO_DEVICE, "odd"),
+    ):
         lot = b.lot(shape)
         before = b.counters()
         mapped = request(b, lot.rows, direction)
@@ -64,7 +67,7 @@ def requests_are_reached(b: Bench) -> None:
         segments = segments_of(mapped)
         if sum(length for _, length, _ in segments) != lot.size:
             raise Violation(f"another length is mapped than the request has ({shape})", of=lot.size)
-        if direction != dma_ops.DMA_FROM_DEVICE:
+        if direction != DMA_FROM_DEVICE:
             b.expect_read(segments, lot)
         raw = lot.content
         if direction != DMA_TO_DEVICE:
@@ -85,7 +88,7 @@ def states_are_used_again(b: Bench) -> None:
     for shape in ("pages", "reversed", "one", "reversed"):
         lot = b.lot(shape)
         before = b.counters()
-        mapped = request(b, lot.rows)
+        mapped = request(b, lot.rows, DMA_TO_DEVICE)
         mapped.state = state
         mapped.map()
         b.expect_read(segments_of(mapped), lot, "of a request with another's state the device reads other bytes")
