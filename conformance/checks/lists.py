@@ -11,6 +11,7 @@ from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DMA_TO_DEVICE, DmaError,
 
 from . import check
 from .bench import SHAPES, Bench, Lot, NotTested, Row, Segment, Violation
+from .crowds import small_pool
 from .pairing import expect_pages
 
 
@@ -248,6 +249,7 @@ def single_maps_keep_to_the_boundary(b: Bench) -> None:
     for factor in (2, 4):
         mask = factor * b.page - 1
         trial = b.fresh()
+        small_pool(trial)
         dma_ops.dma_set_max_seg_size(trial.device, b.page)
         dma_ops.dma_set_seg_boundary(trial.device, mask)
         for turn in range(12):
