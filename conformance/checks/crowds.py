@@ -12,9 +12,9 @@ from dma_ops.swiotlb import IoTlbMem
 from . import check
 from .bench import Bench, NotTested
 
-SIZES = (64, 600, 2048, 2052, 3000, 4096, 9000, 20000)
+SIZES = (64, 600, 2052, 4096, 9000, 20000, 40000)
 POOL = 1 << 19                          # bytes
-PLACES, ROOM = 32, 1 << 15              # buffers, and the bytes that one of them has
+PLACES, ROOM = 32, 1 << 16              # buffers, and the bytes that one of them has
 STEPS = 160
 
 

@@ -154,6 +154,29 @@ def phys_maps_bytes(b: Bench) -> None:
 
 
 @check
+def small_buffers_share_no_line(b: Bench) -> None:
+    """What kmalloc gives out for less than a cache line may have a neighbour in it, which the CPU uses all the time:
+    neither loses its bytes."""
+    if b.device.dma_coherent or not b.machine.bounce_unaligned_kmalloc:
+        raise NotTested("no buffer of kmalloc shares a cache line here, or none that would matter")
+    page = b.frames(1)[0]
+    for size, bucket in ((8, 8), (16, 16), (24, 32), (32, 32), (80, 96), (96, 96)):
+        for direction in (DMA_FROM_DEVICE, DMA_BIDIRECTIONAL):
+            at, beside = page + 192, page + 192 + bucket
+            b.machine.cpu_write(page, b.random.randbytes(512))
+            try:
+                address = dma_map_phys(b.device, at, size, direction)
+            except DmaError:
+                continue                                    # without a bounce pool
+            mine, raw = b.random.randbytes(16), b.random.randbytes(size)
+            b.machine.cpu_write(beside, mine)
+            b.device.dma_write(address, raw)
+            dma_unmap_phys(b.device, address, size, direction)
+            b.same(b.machine.cpu_read(at, size), raw, f"of a buffer of {size} bytes the CPU reads other bytes")
+            b.same(b.machine.cpu_read(beside, 16), mine, f"beside a buffer of {size} bytes the CPU reads other bytes")
+
+
+@check
 def mmio_is_reached_or_refused(b: Bench) -> None:
     """DMA_ATTR_MMIO: memory without pages is reached where it is, without cache maintenance or a copy; or refused,
     and then nothing is left."""

@@ -64,6 +64,17 @@ class SegmentNotUnmapped(Broken):
         pass
 
 
+@planted_in("dma_direct/arm64-noncoherent", breaks=("NEW-01",))
+class SmallBuffersInPlace(Broken):
+    """What kmalloc gives out for less than a cache line is mapped where it is, for a device that does not snoop."""
+
+    def map_phys(self, dev: Device, phys: int, size: int, dir: int, attrs: int) -> int:
+        return self.inner_map_phys(dev, phys, size, 1, attrs)
+
+    def unmap_phys(self, dev: Device, addr: int, size: int, dir: int, attrs: int) -> None:
+        self.inner_unmap_phys(dev, addr, size, dir, attrs)
+
+
 @planted_in("dma_direct/arm", "dma_direct/mips", "dma_direct/parisc", breaks=("NEW-02",))
 class MmioAsRam(Broken):
     """DMA_ATTR_MMIO is ignored: device memory gets cache maintenance."""
