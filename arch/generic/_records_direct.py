@@ -105,6 +105,10 @@ RECORDS = (
             Known("DMA-18", "kernel/dma/direct.h: dma_direct_map_page",
                   "no table, no permissions: a device can write what it was given to read"),
             PARTIAL_SYNC_REFUSED.on(*BOUNCING),
+            Known("DMA-02", "include/linux/dma-direct.h: translate_phys_to_dma, dma_capable",
+                  "the first byte alone chooses the range of the dma_range_map: a buffer that goes on in the next one, "
+                  "or behind the last, gets the first one's offset throughout", ("arm64-windows",),
+                  checks=("mappings_across_windows",)),
             Known("DMA-33", "kernel/dma/direct.c: dma_direct_map_resource",
                   "a resource's bus address is its physical address, whatever the dma_range_map says: where the bus "
                   "is seen through windows, the device gets what is not there, or something else", ("arm64-windows",),

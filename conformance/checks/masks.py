@@ -139,6 +139,12 @@ def coherent_mask_is_separate(b: Bench) -> None:
         except DmaError:
             continue
         _within([(handle, b.page, 0)], (1 << bits) - 1, f"coherent memory with a coherent mask of {bits} bits")
+    for bits in (31, 30, 28) if b.device.dma_ops is None else ():
+        trial = b.fresh()
+        trial.device.bus_dma_limit = (1 << bits) - 1
+        with suppress(DmaError):
+            _, handle = dma_ops.dma_alloc_attrs(trial.device, b.page)
+            _within([(handle, b.page, 0)], (1 << bits) - 1, f"coherent memory with a bus_dma_limit of {bits} bits")
 
 
 @check

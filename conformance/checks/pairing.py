@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import dma_ops
 from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DMA_TO_DEVICE, DmaError, KernelBug
 from scatterlist import SgTable
@@ -230,6 +232,18 @@ def large_maps_keep_apart(b: Bench) -> None:
             bus, _, length = live.pop(0)
             dma_ops.dma_unmap_page(trial.device, bus, length, DMA_BIDIRECTIONAL)
             trial.ops.flush()
+
+
+@check
+def mappings_across_windows(b: Bench) -> None:
+    """A buffer that goes on where one inbound window of the bus ends is refused, or leads to both its pages."""
+    ends = [start + size for start, _, size in b.device.dma_ranges]
+    for edge in ends:
+        if not any(start <= edge - b.page and edge + b.page <= end for start, end in b.machine.ram_ranges):
+            continue
+        with suppress(DmaError):
+            bus = dma_ops.dma_map_page(b.device, edge - b.page, 0, 2 * b.page, DMA_BIDIRECTIONAL)
+            expect_pages(b, bus, edge - b.page, 2 * b.page)
 
 
 def expect_pages(b: Bench, bus: int, phys: int, length: int) -> None:
