@@ -154,6 +154,21 @@ def phys_maps_bytes(b: Bench) -> None:
 
 
 @check
+def aligned_buffers_are_given_back(b: Bench) -> None:
+    """So it is for a device that wants the low bits of an address kept, for which a bounce buffer has spare slots."""
+    if not b.device.has_dma_parms:
+        raise NotTested("the device has no dma_parms")
+    dma_ops.dma_set_min_align_mask(b.device, 0xFFF)
+    for offset, length in ((0x900, 512), (0x800, 0x900), (0xC04, 100)):
+        lot = b.lot([(b.frames(2, contiguous=True)[0], offset, length)])
+        before = b.counters()
+        address = dma_map_phys(b.device, lot.rows[0][0] + offset, length, DMA_TO_DEVICE)
+        b.expect_read([(address, length, 0)], lot)
+        dma_unmap_phys(b.device, address, length, DMA_TO_DEVICE)
+        b.expect_counters(before, f"after dma_unmap_phys of {length} bytes at {offset:#x}")
+
+
+@check
 def small_buffers_share_no_line(b: Bench) -> None:
     """What kmalloc gives out for less than a cache line may have a neighbour in it, which the CPU uses all the time:
     neither loses its bytes."""
