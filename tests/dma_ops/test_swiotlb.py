@@ -192,6 +192,49 @@ class TestRelease:
         assert pool.used == 1
 
 
+class TestEdges:
+    def test_what_the_pool_knows(self):
+        """Each slot of a mapping remembers its part of the original, and how much of it follows."""
+        dev, pool = make()
+        addr = pool.map_single(dev, 0x100010, 5000, 5000, 0, DMA_TO_DEVICE)
+        assert pool.live() == {0: (0x100010, 5000), 1: (0x100810, 2952), 2: (0x101010, 904)}
+        assert repr(pool) == "<IoTlbMem 0x3000000-0x3100000: 3 of 512 slots used>"
+        pool.unmap_single(dev, addr, 5000, DMA_TO_DEVICE)
+        assert pool.live() == {} and pool.used == 0
+
+    @pytest.mark.parametrize(
+        ("kernel", "at", "size", "copied"),
+        [(601, 0, 100, 100), (601, 0, 101, 100), (612, 0, 101, 100), (601, 200, 1, 0)],
+        ids=["all of it", "a byte too many", "in 6.12 too", "behind the mapping"],
+    )
+    def test_no_more_comes_back_than_was_mapped(self, kernel, at, size, copied):
+        dev, pool = make(kernel=kernel)
+        addr = pool.map_single(dev, 0x100000, 100, 100, 0, DMA_TO_DEVICE)
+        dev.machine.mem.poke(addr, b"x" * 300)
+        pool.unmap_single(dev, addr + at, size, DMA_FROM_DEVICE)
+        assert dev.machine.mem.peek(0x100000, 300) == b"x" * copied + bytes(300 - copied)
+        assert dev.machine.dmesg == (["WARNING: swiotlb_bounce: Buffer overflow detected."] if at + size > 100 else [])
+        assert pool.used == 0
+
+    @pytest.mark.parametrize(("kernel", "mapped", "warnings"), [(601, False, ["Invalid sizes (mapping, alloc)"]),
+                                                                (612, True, [])])
+    def test_an_allocation_below_the_mapping(self, kernel, mapped, warnings):
+        """6.12 does not take the size of the allocation from its callers."""
+        dev, pool = make(kernel=kernel)
+        assert (pool.map_single(dev, 0x100000, 100, 99, 0, DMA_TO_DEVICE) is not None) == mapped
+        assert dev.machine.dmesg == warnings
+
+    def test_a_pool_of_another_device(self):
+        (dev, pool), (other, _) = make(), make()
+        with pytest.raises(ValueError, match=r"^dev does not use this pool$"):
+            pool.map_single(other, 0x100000, 1, 1, 0, DMA_TO_DEVICE)
+        addr = pool.map_single(dev, 0x100000, 1, 1, 0, DMA_TO_DEVICE)
+        for asked, wrong in ((other, addr), (dev, pool.end), (dev, pool.start - 1)):
+            with pytest.raises(ValueError, match=rf"^{wrong:#x} is not in dev's pool$"):
+                pool.unmap_single(asked, wrong, 1, DMA_TO_DEVICE)
+        assert pool.used == 1
+
+
 class TestInit:
     @pytest.mark.parametrize(
         ("size", "nareas", "ram", "kernel", "nslabs", "areas"),
