@@ -151,9 +151,15 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except ResultsError as error:
-            raise click.ClickException(str(error)) from None
+            raise Sentence(str(error)) from None
         except (SelectionError, RuleError) as error:
             raise click.UsageError(str(error)) from None
+
+
+class Sentence(click.ClickException):
+    """What is wrong with a file, in a sentence."""
+
+    exit_code = 2
 
 
 class _File(Console):

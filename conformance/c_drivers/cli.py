@@ -21,6 +21,7 @@ from ..execute import Result
 from ..outcomes.cli import waived
 from ..outcomes.waivers import Waiver
 from ..selection import Selection, SelectionError, suggest
+from ..terminal import Sentence, console
 from .clauses import Clause, clauses
 from .rig import Api, DriverError
 from .run import APIS, TIME_LIMIT, Children, Driver, Place, Seen, judge, places, run, watch
@@ -56,8 +57,6 @@ def run_driver(
     workers: str, waivers: list[Waiver], *, time_limit: int, known: bool,
 ) -> NoReturn:
     """Run a driver, print the report, and exit. Raises SelectionError, and click's error for what is no driver."""
-    from ..terminal import console
-
     chosen, apis = chosen_clauses(rules), apis_of(api)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -75,7 +74,7 @@ def run_driver(
                 time_limit=min(time_limit, TIME_LIMIT), listener=lambda _: bar.advance(task),
             ), waivers)
         except DriverError as error:
-            raise click.ClickException(str(error)) from None
+            raise Sentence(str(error)) from None
     reports.print_text(console(), report, known=known)
     if out is not None:
         console().print(f"results: {out / 'results.jsonl'}", soft_wrap=True)
@@ -109,7 +108,7 @@ def explain_driver(text: str, paths: Sequence[Path], cflags: str, seed: int, bac
         try:
             return _explain(driver, found[0], clause, seed, children)
         except DriverError as error:
-            raise click.ClickException(str(error)) from None
+            raise Sentence(str(error)) from None
 
 
 def stories(head: dict[str, Any], results: Iterable[Result]) -> Iterator[tuple[Result, list[str]]]:
@@ -118,7 +117,7 @@ def stories(head: dict[str, Any], results: Iterable[Result]) -> Iterator[tuple[R
     paths = [Path(name) for name in facts["files"]]
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
-        raise click.ClickException(f"the driver is not here, so nothing can be run again: {', '.join(missing)}")
+        raise Sentence(f"the driver is not here, so nothing can be run again: {', '.join(missing)}")
     names = tuple({head.get("asked_as", {}).get(name, name) for name in head["backends"]})
     everywhere = {place.case("").id: place for place in places(Selection(backends=names), APIS)}
     with ExitStack() as stack:
@@ -131,7 +130,7 @@ def stories(head: dict[str, Any], results: Iterable[Result]) -> Iterator[tuple[R
             try:
                 outcome, seen = _again(driver, place, clause, head["seed"], children)
             except DriverError as error:
-                raise click.ClickException(str(error)) from None
+                raise Sentence(str(error)) from None
             yield result, around(seen[outcome.check].steps, clause.id) if outcome.check else []
 
 

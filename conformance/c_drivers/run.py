@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from arch import BackendRecord, MachineConfig
 
@@ -31,6 +31,9 @@ from ..verdict import Verdict
 from .clauses import Clause, clauses
 from .rig import Api, DriverError, table_of
 from .table import text
+
+if TYPE_CHECKING:
+    from dma_ops.c_api import CObject
 
 APIS: tuple[Api, ...] = ("legacy", "new")
 TIME_LIMIT = 20                         # seconds for one scenario
@@ -47,18 +50,7 @@ class Driver:
     @cached_property
     def objects(self) -> dict[int, Path]:
         """{page shift: object} of the objects that were given. Raises DriverError."""
-        from dma_ops.c_api import CObject
-
-        found: dict[int, Path] = {}
-        for path in self.paths:
-            if path.suffix != ".c":
-                try:
-                    loaded = CObject(path)
-                except (OSError, ValueError) as error:
-                    raise DriverError(str(error)) from None
-                table_of(loaded)
-                found[loaded.machine.page_shift] = path
-        return found
+        return {_loaded(path, path).machine.page_shift: path for path in self.paths if path.suffix != ".c"}
 
     def object(self, page_shift: int) -> Path | None:
         """The object for machines of this page size; None if there is none. Raises DriverError."""
@@ -66,9 +58,11 @@ class Driver:
             for path in self.paths:
                 if path.suffix == ".c":
                     try:
-                        self.objects[page_shift] = compiled(path, page_shift, self.cflags, self.folder)
+                        made = compiled(path, page_shift, self.cflags, self.folder)
                     except CompileError as error:
                         raise DriverError(str(error)) from None
+                    _loaded(made, path)
+                    self.objects[page_shift] = made
         return self.objects.get(page_shift)
 
     @cached_property
@@ -89,6 +83,18 @@ class Driver:
         """The options that name the driver on a command line."""
         words = [word for path in self.paths for word in ("--driver", str(path))]
         return shlex.join([*words, *(("--cflags", self.cflags) if self.cflags else ())])
+
+
+def _loaded(made: Path, path: Path) -> CObject:
+    """The object made of the file that was given. Raises DriverError if it has no driver."""
+    from dma_ops.c_api import CObject
+
+    try:
+        loaded = CObject(made)
+        table_of(loaded)
+    except (OSError, ValueError) as error:
+        raise DriverError(str(error).replace(str(made), str(path)).replace(made.name, path.name)) from None
+    return loaded
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import click
 from dma_ops.p2pdma_whitelist import REQ_SAME_HOST_BRIDGE
 from dma_ops.pci import ACS_REDIRECT, PciDev
 
+from ..terminal import Sentence
 from .cpu import Cpu, describe, infer_cpu, parse_cpu
 from .facts import Address, Function, Listing, TopologyError, parse_address
 from .machine import KERNELS, Machine, build
@@ -27,12 +28,6 @@ CLASSES = ("gpu", "nvme", "nic")
 MANY = 12                           # pairs up to which each is explained
 MAX_PAIRS = 100_000
 CHANGES = "acs-off[=PORT;PORT…], allow-bridge=VVVV:DDDD, kernel=VERSION, cpu=CPU"
-
-
-class Sentence(click.ClickException):
-    """One sentence, exit status 2."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import click
 
 from ..completion import backend_ids
 from ..selection import Selection, SelectionError, suggest
+from ..terminal import Sentence
 from . import render
 from .events import Reader, TraceError
 from .history import History
@@ -22,12 +23,6 @@ from .replay import Replay, Scenario
 
 if TYPE_CHECKING:
     from arch import BackendRecord, MachineConfig
-
-
-class Sentence(click.ClickException):
-    """One sentence, exit status 2."""
-
-    exit_code = 2
 
 
 def choose(backends: tuple[str, ...], machine: str | None) -> list[tuple[BackendRecord, MachineConfig]]:

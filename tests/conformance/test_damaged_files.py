@@ -63,7 +63,7 @@ def attack_rules(rounds, seed, damage):
 
 def test_results(results, tmp_path, damage, damage_json):
     statuses = attack("report", [results], tmp_path / "results.jsonl", 150, 1, (damage, damage_json))
-    assert statuses[0] < 20
+    assert statuses[0] < 20 and statuses[2] > 50
 
 
 def test_each_value_of_the_header(results, tmp_path, strange):

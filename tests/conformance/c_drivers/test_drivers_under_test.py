@@ -143,7 +143,18 @@ def test_the_page_of_a_driver_that_is_gone(tmp_path: Path) -> None:
     path.unlink()
     assert "DRV-07" in CliRunner().invoke(main, ["report", str(tmp_path), "--format", "html"]).stdout
     done = CliRunner().invoke(main, ["report", str(tmp_path), "--format", "html", "--timelines"])
-    assert (done.exit_code, done.output.count("\n")) == (1, 1) and "the driver is not here" in done.output
+    assert (done.exit_code, done.output.count("\n")) == (2, 1) and "the driver is not here" in done.output
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("int x", "none.c does not compile"), ("int x;", "none.c was not compiled with this project's headers"),
+    ("#include <linux/device.h>\nint x;\n", "none.c has no symbol dma_conformance_driver"),
+], ids=["broken", "foreign", "no-table"])
+def test_a_file_that_is_no_driver_is_a_sentence(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "none.c"
+    path.write_text(text)
+    done = CliRunner().invoke(main, ["run", "--driver", str(path), "-b", "vdpasim_dma_ops", "-n", "1"])
+    assert done.exit_code == 2 and said in done.output and isinstance(done.exception, SystemExit), done.output
 
 
 def test_the_results_file_and_an_object_for_one_page_size(tmp_path: Path) -> None:

@@ -364,7 +364,7 @@ def test_the_summary_keeps_to_its_schema(tmp_path):
         (["-b", "dma_dummy_ops"], 2, "nothing can be mapped"),
         (["--seeds", "9:3"], 2, "FIRST:LAST"),
         (["-n", "many"], 2, "is a number, or auto"),
-        (["-b", "ibmebus*", "--out", ".", "--resume", "-n", "0"], 1, "nothing to resume"),
+        (["-b", "ibmebus*", "--out", ".", "--resume", "-n", "0"], 2, "nothing to resume"),
     ],
 )
 def test_requests_that_make_no_sense(tmp_path, monkeypatch, arguments, status, sentence):

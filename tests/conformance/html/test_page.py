@@ -102,7 +102,7 @@ def test_what_lies_beside_and_is_something_else(tmp_path, small, name, text, sai
     (tmp_path / "results.jsonl").write_bytes((small / "results.jsonl").read_bytes())
     (tmp_path / name).write_text(text)
     result = CliRunner().invoke(main, ["report", str(tmp_path), "--format", "html"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert said in result.output
 
 
