@@ -166,7 +166,7 @@ def svg(name: str, figures: Sequence[Figure]) -> str:
         out.append(f'<text x="{LEFT}" y="{y}">{escape(figure.case)}</text>'
                    f'<rect class="{look}" x="{start:.0f}" y="{y - 11}" width="{long:.0f}" height="14">'
                    f"<title>{escape(line(figure))}</title></rect>"
-                   f'<text x="{start + long + 6:.0f}" y="{y}">{share:.2f}</text>')
+                   f'<text x="{start + long + 6:.0f}" y="{y}">{share:.3f}</text>')
         if goal is not None:
             at = start + min(goal, most) * SCALE
             out.append(f'<path class="wire" stroke-width="2" d="M{at:.0f},{y - 14}v20"/>')
