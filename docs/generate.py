@@ -210,7 +210,8 @@ def speed() -> Iterator[str]:
         yield from table(("what", "ours", "yardstick", "ratio", "instructions, ours / yardstick", "goal"),
                          speed_rows(results))
     if TRIED.exists():
-        yield TRIED.read_text(encoding="utf-8").partition("-->\n")[2]
+        yield "## Tried, and of no help\n"
+        yield TRIED.read_text(encoding="utf-8").replace("\n## ", "\n### ")
 
 
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
