@@ -24,7 +24,9 @@ LITTLE = ["--backend", "jazz_dma_ops"]
 @pytest.mark.parametrize(("part", "options", "cases"), [
     ("matrix", [*LITTLE, "--rule", "DMA-01", "-n", "0"], ["matrix: dma-conformance run", "matrix: processor time"]),
     ("replay", LITTLE, ["replay: a result, in processor time"]),
-    ("import", [], ["import: --version, best of 5", "import: import of conformance.cli, best of 5"]),
+    ("import", [], ["import: --version, best of 5", "import: --version, best of 5, processor time",
+                    "import: import of conformance.cli, best of 5",
+                    "import: import of conformance.cli, best of 5, processor time"]),
 ])
 def test_part(part: str, options: list[str], cases: list[str]) -> None:
     figures = whole.PARTS[part](sys.executable, ENVIRONMENT, 1, options)
