@@ -103,4 +103,4 @@ def test_a_run_that_was_cut_is_not_compared(write, result):
     old, new = write("old", result("DMA-01")), write("new", result("DMA-01"))
     new.write_bytes(new.read_bytes()[:-1])
     code, said = call(old, new)
-    assert code == 1 and "cannot be compared" in said
+    assert code == 2 and "cannot be compared" in said
