@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 
 from dma_ops import DmaError, KernelBug
 from dma_ops.p2pdma import (
@@ -15,6 +16,7 @@ from dma_ops.p2pdma import (
     pci_p2pdma_distance_many,
     pci_p2pmem_find_many,
     pci_p2pmem_publish,
+    pci_p2pmem_virt_to_bus,
 )
 from dma_ops.pci import ACS_CR, ACS_DT, ACS_EC, ACS_RR, ACS_SV, ACS_TB, ACS_UF, PciDev, PciTree, PciType, pci_dev_put
 
@@ -58,6 +60,9 @@ def memory_must_be_registered(b: Bench) -> None:
     got = pci_alloc_p2pmem(other, size)
     if got != first:
         raise Violation("with an offset, the memory handed out begins elsewhere", got=got or 0, meant=first)
+    bus = pci_p2pmem_virt_to_bus(other, got + b.page)
+    if bus != bar.bus + offset + b.page:
+        raise Violation("with an offset, the memory has another bus address", bus=bus, meant=bar.bus + offset + b.page)
 
 
 @check
@@ -157,6 +162,12 @@ def p2pmem_is_handed_out_once(b: Bench) -> None:
     found = _taken(provider, 3 * b.page)
     if found != min(pages[0], pages[2]):
         raise Violation("a hole of three pages is not found", page=found, meant=min(pages[0], pages[2]))
+    other = _provider(b.fresh(), 2 * BAR_SIZE)
+    pci_p2pdma_add_resource(other, 0, size=half, offset=half)
+    for size, offset in ((half, half), (BAR_SIZE, 0), (BAR_SIZE, half), (2 * BAR_SIZE, 0)):
+        with suppress(DmaError):
+            pci_p2pdma_add_resource(other, 0, size=size, offset=offset)
+            raise Violation("memory that is registered is registered once more", size=size, offset=offset)
 
 
 @check
