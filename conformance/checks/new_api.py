@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 
 import dma_ops
 from dma_ops import (
@@ -19,6 +20,7 @@ from dma_ops import (
     DmaError,
     DmaIovaState,
     DmaMapOps,
+    KernelBug,
     WrappedOps,
     dma_iova_destroy,
     dma_iova_free,
@@ -34,6 +36,7 @@ from dma_ops.pyops import NEWER
 
 from . import check
 from .bench import DIRECTIONS, Bench, NotTested, Segment, Violation, errno_of
+from .crowds import POOL, small_pool
 from .topology import peers
 
 BAR = 1 << 20
@@ -166,6 +169,51 @@ def aligned_buffers_are_given_back(b: Bench) -> None:
         b.expect_read([(address, length, 0)], lot)
         dma_unmap_phys(b.device, address, length, DMA_TO_DEVICE)
         b.expect_counters(before, f"after dma_unmap_phys of {length} bytes at {offset:#x}")
+
+
+@check
+def failed_phys_maps_leave_nothing(b: Bench) -> None:
+    """dma_map_phys or a link that fails gives back what it had got, a bounce buffer first of all."""
+    for kind, ranged in product(("iova", "table", "swiotlb", "entries"), (False, b.subject.two_step)):
+        for offset, length in ((0, b.page), (40, 100), (40, b.page)):
+            trial = b.fresh()
+            phys = trial.frames(3, contiguous=True)[0] + offset
+            before = trial.counters()
+            state = DmaIovaState()
+            linked = ranged and dma_iova_try_alloc(trial.device, state, phys, length)
+            trial.machine.fail(kind, 1)
+            try:
+                if linked:
+                    dma_iova_link(trial.device, state, phys, 0, length, DMA_BIDIRECTIONAL)
+                    dma_iova_unlink(trial.device, state, 0, length, DMA_BIDIRECTIONAL)
+                else:
+                    dma_unmap_phys(trial.device, dma_map_phys(trial.device, phys, length, DMA_BIDIRECTIONAL), length,
+                                   DMA_BIDIRECTIONAL)
+            except DmaError:
+                pass
+            except KernelBug:
+                continue
+            if linked:
+                dma_iova_free(trial.device, state)
+            trial.expect_counters(before, f"allocation of {kind} fails: after a map of {length} bytes at {offset}")
+
+
+@check
+def bounced_granules_hold_nothing_of_others(b: Bench) -> None:
+    """A device that is not trusted sees whole granules of a bounce buffer: beside its bytes is nothing of others."""
+    if not (b.device.untrusted and small_pool(b)):
+        raise NotTested("the device is trusted")
+    pool = b.device.io_tlb_mem
+    start, size = getattr(pool, "start", 0), b.page
+    b.machine.mem.poke(start, b"\xa5" * POOL)
+    if b.device.has_dma_parms:
+        dma_ops.dma_set_min_align_mask(b.device, size - 1)      # so that there is something before the bytes, too
+    for offset, length in ((40, 100), (0, 100), (size - 100, 100), (1000, 2000)):
+        lot = b.lot([(b.frames(1)[0], offset, length)])
+        b.machine.cpu_write(lot.rows[0][0] + offset, bytes(length))
+        address = dma_map_phys(b.device, lot.rows[0][0] + offset, length, DMA_BIDIRECTIONAL)
+        if any(b.read([(address & -size, size, 0)])):
+            raise Violation("an untrusted device sees what others left beside its buffer", offset=offset, length=length)
 
 
 @check
