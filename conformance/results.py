@@ -15,7 +15,6 @@ import platform
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +22,7 @@ from .execute import UNSEEN, Result
 from .rules import fingerprint
 from .selection import DESIGNS, Case, Selection, in_shard
 from .verdict import Tally, Verdict
+from .version import project_version
 
 SCHEMA_VERSION = 2
 
@@ -60,13 +60,6 @@ HEADER: dict[str, Callable[[Any], bool]] = {
     and _texts(value.get("files")),
 }
 OPTIONAL = ("asked_as", "driver")
-
-
-def project_version() -> str:
-    try:
-        return version("dma-conformance")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def digest_of(ids: Iterable[str]) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What all commands have in common on a terminal: the help, the errors, the colours."""
+"""What all commands have in common: where they are, the help, the errors."""
 
 from __future__ import annotations
 
@@ -8,12 +8,6 @@ from importlib import import_module
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.text import Text
-
-from .results import ResultsError
-from .rules import RuleError
-from .selection import SelectionError
 
 #: The commands as the help lists them.
 SECTIONS = {
@@ -23,17 +17,24 @@ SECTIONS = {
     "Look up": ("backends", "rules", "completion"),
 }
 
-#: Commands in modules of their own, which are imported when they are asked for.
+#: Where the commands are: their modules are imported when they are asked for.
 ELSEWHERE = {
     "audit": "audit.cli:audit_command",
+    "backends": "commands:backends_command",
     "campaign": "campaign.cli:campaign_command",
+    "candidates": "commands:candidates_command",
     "cflags": "c.cli:cflags_command",
     "completion": "completion:completion_command",
     "diff": "outcomes.cli:diff_command",
+    "explain": "commands:explain_command",
     "judge": "recorded.cli:judge_command",
     "merge": "outcomes.cli:merge_command",
     "new-backend": "c.scaffold:new_backend_command",
     "oracle": "oracle.cli:oracle_command",
+    "replay": "commands:replay_command",
+    "report": "commands:report_command",
+    "rules": "commands:rules_command",
+    "run": "commands:run_command",
     "selftest": "saboteurs.cli:selftest_command",
     "topology": "topology.cli:topology_command",
     "trace": "trace.cli:trace_command",
@@ -150,30 +151,19 @@ class Group(click.Group):
             ctx.color = False
         try:
             return super().invoke(ctx)
-        except ResultsError as error:
-            raise Sentence(str(error)) from None
-        except (SelectionError, RuleError) as error:
-            raise click.UsageError(str(error)) from None
+        except ValueError as error:
+            from .results import ResultsError
+            from .rules import RuleError
+            from .selection import SelectionError
+
+            if isinstance(error, ResultsError):
+                raise Sentence(str(error)) from None
+            if isinstance(error, SelectionError | RuleError):
+                raise click.UsageError(str(error)) from None
+            raise
 
 
 class Sentence(click.ClickException):
     """What is wrong with a file, in a sentence."""
 
     exit_code = 2
-
-
-class _File(Console):
-    """A file or a pipe: it has no edge at which to break, so that a line of text can be searched for as a whole."""
-
-    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
-        if soft_wrap is None:
-            soft_wrap = all(isinstance(part, str | Text) for part in objects)
-        super().print(*objects, soft_wrap=soft_wrap, **options)
-
-
-def console(*, stderr: bool = False) -> Console:
-    """Where a command writes: as wide as the terminal or ``COLUMNS``; else text has no edge, and a table 160."""
-    made = Console(stderr=stderr, highlight=False)
-    if made.is_terminal or "COLUMNS" in os.environ:
-        return made
-    return _File(stderr=stderr, highlight=False, width=160)

@@ -24,10 +24,11 @@ from arch import BackendRecord, MachineConfig
 from ..c.compile import CompileError, compiled
 from ..execute import Result, result
 from ..isolation import Child, Lost
-from ..results import SCHEMA_VERSION, Report, Writer, asked_as, digest_of, project_version, read
+from ..results import SCHEMA_VERSION, Report, Writer, asked_as, digest_of, read
 from ..rules import fingerprint
 from ..selection import Case, Selection, in_shard, subject
 from ..verdict import Verdict
+from ..version import project_version
 from .clauses import Clause, clauses
 from .rig import Api, DriverError, table_of
 from .table import text

@@ -18,7 +18,7 @@ from contextlib import suppress
 from multiprocessing.connection import wait as wait_for
 from typing import Any, Protocol
 
-from ..results import project_version
+from ..version import project_version
 from .plan import Plan
 from .summary import Effort, Summary
 from .unit import explore

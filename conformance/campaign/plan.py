@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..results import project_version
 from ..selection import Selection, SelectionError, subject
+from ..version import project_version
 
 SHAPES = ("programs", "lists")
 #: Cases in a unit. Guidance does not look beyond it, so it is large enough to find something, and a lost one is cheap.

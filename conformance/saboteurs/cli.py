@@ -20,9 +20,9 @@ from arch import backends
 
 from ..completion import saboteur_names
 from ..detection import NAME, SCHEMA_VERSION
-from ..results import project_version
 from ..rules import fingerprint, load_rules
-from ..terminal import console
+from ..screen import console
+from ..version import project_version
 from . import SABOTEURS
 from .selftest import Matrix, jobs, run
 from .shapes import absent, planted

@@ -137,7 +137,7 @@ def trace_command(
     if as_json:
         click.echo(json.dumps(whole, indent=2, ensure_ascii=False))
     else:
-        from ..terminal import console
+        from ..screen import console
 
         render.show(console(), reader, history, replays, max_show)
     sys.exit(1 if history.counts else 0)

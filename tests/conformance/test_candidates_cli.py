@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from conformance import candidates, report
 from conformance.axis import run_route
-from conformance.cli import main, routes_of
+from conformance.cli import main
+from conformance.commands import routes_of
 from conformance.cost import measure
 from conformance.execute import Result
 from conformance.paths import DESIGNS as PATHS_OF_DESIGNS

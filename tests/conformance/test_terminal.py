@@ -71,7 +71,7 @@ def test_examples_are_what_the_command_takes(name, tmp_path, monkeypatch):
         if words[0] == "eval":
             assert words[1] == "$(dma-conformance completion bash)"
             continue
-        command = main.commands[words[0]]
+        command = main.get_command(CONTEXT, words[0])
         with main.make_context("dma-conformance", words, resilient_parsing=False) as context:
             command.make_context(words[0], words[1:], parent=context)
 
@@ -250,3 +250,19 @@ def test_bash_completes(tmp_path):
                                 "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, env=environment)
     assert done.stdout == "jazz_dma_ops\n", done.stderr
+
+
+# -- the start -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("words", "spared"), [
+    (["--version"], {"rich", "dask", "jinja2", "dma_ops", "scatterlist", "arch", "conformance.report"}),
+    (["rules", "--help"], {"dask", "jinja2", "conformance.html", "conformance.saboteurs", "conformance.topology"}),
+], ids=["version", "rules"])
+def test_what_a_command_does_not_need_is_not_imported(words, spared):
+    code = ("import sys\nfrom conformance.cli import main\n"
+            f"main({words}, prog_name='dma-conformance', standalone_mode=False)\n"
+            f"print(sorted({spared} & set(sys.modules)))")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.splitlines()[-1] == "[]"
