@@ -217,16 +217,16 @@ cdef class Device:
 
     def dma_read(self, u64 addr, size_t n):
         """Let the device read n bytes at a bus address, through the hardware only. Raises DmaFault."""
-        cdef bytearray out = bytearray()
+        cdef list parts = []
         while n:
             phys, run = self._reach(addr, n, False)
             step = min(n, run)
             if self.dma_coherent:
                 self.machine.snoop(phys, step)
-            out += self.machine.mem.peek(phys, step)
+            parts.append(self.machine.mem.peek(phys, step))
             addr += step
             n -= step
-        return bytes(out)
+        return b"".join(parts)
 
     def dma_write(self, u64 addr, data):
         """Let the device write bytes at a bus address, through the hardware only. Raises DmaFault; what came before

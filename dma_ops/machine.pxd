@@ -4,6 +4,8 @@
 from scatterlist.memory cimport PhysMem
 from scatterlist.types cimport dma_addr_t, page_t, phys_addr_t, u8, u32, u64
 
+from .cache cimport Cache
+
 cdef struct mem_range:
     u64 start
     u64 end                     # exclusive
@@ -42,8 +44,7 @@ cdef class Machine:
     cdef public list providers
     cdef public list dmesg                  # WARN and printk lines that a test may look at
     cdef public list events                 # None, or the log of ("sync_dev" | "sync_cpu" | ..., phys, len, dir)
-    cdef dict cache_lines                   # lines that a CPU cache holds, or None: see cpu_write()
-    cdef set uncached                       # frames that the CPU reaches past its cache (coherent memory)
+    cdef Cache cache                        # the CPU's, or None: see cpu_write()
     cdef list alloc_feed                    # physical addresses that the next alloc_pages calls answer
     cdef dict allocated                     # phys -> order
     cdef list blocks                        # the same, ascending
@@ -62,13 +63,12 @@ cdef class Machine:
     cdef pgmap_range *find_pgmap(self, phys_addr_t addr) noexcept nogil
     cdef int warn(self, const char *message) except -9999 nogil
     cdef bint should_fail(self, const char *kind) noexcept nogil
+    cdef int maintain(self, u64 addr, u64 size, bint clean, bint invalidate) except -9999 nogil
+    cpdef int snoop(self, u64 addr, u64 size) except -9999
     cdef int zero(self, phys_addr_t addr, u64 size) except -9999 nogil
     cdef int set_uncached(self, phys_addr_t addr, u64 size, bint on) except -9999 nogil
     cdef int sync_for_device(self, phys_addr_t addr, u64 size, int dir) except -9999 nogil
     cdef int sync_for_cpu(self, phys_addr_t addr, u64 size, int dir) except -9999 nogil
-
-cdef enum:
-    CACHE_LINE = 64
 
 cdef inline bint is_pci_p2pdma_page(Machine m, page_t page) noexcept nogil:
     return m.nr_pgmaps != 0 and m.find_pgmap(page) != NULL

@@ -3,6 +3,7 @@
 
 from bisect import bisect_left, bisect_right, insort
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memmove
 
@@ -65,9 +66,8 @@ cdef class Machine:
         self.table_next = table_base
         self.table_free = {}
         self.fail_plan = []
-        self.uncached = set()
         if cached:
-            self.cache_lines = {}
+            self.cache = Cache(self.mem)
         ranges = sorted((int(start), int(end)) for start, end in ram)
         if not ranges:
             raise ValueError(f"machine {name}: no RAM")
@@ -358,8 +358,7 @@ cdef class Machine:
         return False
 
     # -- the CPU's cache ---------------------------------------------------------------------------------------
-    # A line is a bytearray of CACHE_LINE bytes with one more that says whether it is dirty. Devices that are not
-    # coherent read and write mem behind it; coherent ones snoop: see Device.
+    # Devices that are not coherent read and write mem behind it; coherent ones snoop: see Device.
 
     def cpu_write(self, u64 addr, data):
         """Store bytes as the CPU does: into its cache if the machine has one that devices do not see."""
@@ -376,27 +375,18 @@ cdef class Machine:
             self._cpu_write(addr + i, raw[i:])
 
     def _cpu_write(self, u64 addr, bytes raw):
-        cdef u64 line
-        cdef size_t i = 0, n = len(raw), step
-        if self.cache_lines is None:
+        if self.cache is None:
             self.mem.poke(addr, raw)
-            return
-        while i < n:
-            line = (addr + i) & ~<u64>(CACHE_LINE - 1)
-            step = min(CACHE_LINE - (addr + i - line), n - i)
-            if line >> self.page_shift in self.uncached:
-                self.mem.poke(addr + i, raw[i:i + step])
-            else:
-                held = self._line(line)
-                held[addr + i - line:addr + i - line + step] = raw[i:i + step]
-                held[CACHE_LINE] = 1
-            i += step
+        elif self.cache.access(addr, <u8 *><char *>raw, len(raw), True):
+            raise MemoryError(f"no memory for {len(raw)} bytes in the CPU's cache")
 
     def cpu_read(self, u64 addr, size_t n):
         """Load n bytes as the CPU does: from its cache where it holds them, which then holds all it has read."""
         cdef bytearray out = bytearray()
         cdef size_t step
-        while self.vmaps and n:
+        if not self.vmaps:
+            return self._cpu_read(addr, n)
+        while n:
             page = self._vmapped(addr)
             if page is None:
                 break
@@ -404,88 +394,52 @@ cdef class Machine:
             out += self._cpu_read(page[0], step)
             addr += step
             n -= step
-        return bytes(out + self._cpu_read(addr, n)) if n else bytes(out)
+        return bytes(out + self._cpu_read(addr, n))
 
     def _cpu_read(self, u64 addr, size_t n):
-        cdef bytearray out = bytearray()
-        cdef u64 line
-        cdef size_t step
-        if self.cache_lines is None:
+        cdef bytes out
+        if self.cache is None:
             return self.mem.peek(addr, n)
-        while n:
-            line = addr & ~<u64>(CACHE_LINE - 1)
-            step = min(CACHE_LINE - (addr - line), n)
-            if line >> self.page_shift in self.uncached:
-                out += self.mem.peek(addr, step)
-            else:
-                out += self._line(line)[addr - line:addr - line + step]
-            addr += step
-            n -= step
-        return bytes(out)
+        out = PyBytes_FromStringAndSize(NULL, n)
+        if self.cache.access(addr, <u8 *><char *>out, n, False):
+            raise MemoryError(f"no memory for {n} bytes in the CPU's cache")
+        return out
 
-    def _line(self, u64 line):
-        held = self.cache_lines.get(line)
-        if held is None:
-            held = self.cache_lines[line] = bytearray(self.mem.peek(line, CACHE_LINE)) + b"\0"
-        return held
+    cdef int maintain(self, u64 addr, u64 size, bint clean, bint invalidate) except -9999 nogil:
+        if self.cache is not None and self.cache.maintain(addr, size, clean, invalidate):
+            with gil:
+                raise MemoryError("no memory for the lines of the CPU's cache")
+        return 0
 
-    def _maintain(self, u64 addr, u64 size, bint clean, bint invalidate):
-        if not self.cache_lines or not size:
-            return
-        first = addr & ~<u64>(CACHE_LINE - 1)
-        end = int(addr) + size
-        if (end - first) // CACHE_LINE > len(self.cache_lines):
-            lines = [line for line in self.cache_lines if first <= line < end]
-        else:
-            lines = range(first, end, CACHE_LINE)
-        for line in lines:
-            held = self.cache_lines.get(line)
-            if held is not None:
-                if clean and held[CACHE_LINE]:
-                    self.mem.poke(line, held[:CACHE_LINE])
-                    held[CACHE_LINE] = 0
-                if invalidate:
-                    del self.cache_lines[line]
-
-    def snoop(self, u64 addr, u64 size):
+    cpdef int snoop(self, u64 addr, u64 size) except -9999:
         """What a coherent device's access does: dirty lines reach memory and leave the cache."""
-        self._maintain(addr, size, True, True)
+        return self.maintain(addr, size, True, True)
 
     cdef int zero(self, phys_addr_t addr, u64 size) except -9999 nogil:
         """Clear memory for everyone: what the cache holds of it is dropped."""
         self.mem.fill(addr, 0, size)
-        if self.cache_lines is not None:
-            with gil:
-                self._maintain(addr, size, False, True)
-        return 0
+        return self.maintain(addr, size, False, True)
 
     cdef int set_uncached(self, phys_addr_t addr, u64 size, bint on) except -9999 nogil:
         """From now on (or no more) the CPU sees these pages past its cache, which gives up what it holds of them."""
-        if self.cache_lines is not None:
+        cdef u64 first = addr & ~(self.page_size - 1)
+        cdef u64 end = (addr + size + self.page_size - 1) & ~(self.page_size - 1)
+        self.maintain(addr, size, True, True)
+        if self.cache is not None and self.cache.set_uncached(first, end - first, on):
             with gil:
-                self._maintain(addr, size, True, True)
-                frames = range(addr >> self.page_shift, (addr + size + self.page_size - 1) >> self.page_shift)
-                if on:
-                    self.uncached.update(frames)
-                else:
-                    self.uncached.difference_update(frames)
+                raise MemoryError("no memory for the frames of the CPU's cache")
         return 0
 
     cdef int sync_for_device(self, phys_addr_t addr, u64 size, int dir) except -9999 nogil:
         """arch_sync_dma_for_device(): write the lines back; a buffer that the device will write leaves the cache."""
-        if self.cache_lines is not None or self.events is not None:
+        if self.events is not None:
             with gil:
-                if self.events is not None:
-                    self.events.append(("sync_dev", addr, size, dir))
-                self._maintain(addr, size, True, dir != TO_DEVICE)
-        return 0
+                self.events.append(("sync_dev", addr, size, dir))
+        return self.maintain(addr, size, True, dir != TO_DEVICE)
 
     cdef int sync_for_cpu(self, phys_addr_t addr, u64 size, int dir) except -9999 nogil:
         """arch_sync_dma_for_cpu(): drop the lines of what the device may have written."""
-        if self.cache_lines is not None or self.events is not None:
+        if self.events is not None:
             with gil:
-                if self.events is not None:
-                    self.events.append(("sync_cpu", addr, size, dir))
-                if dir != TO_DEVICE:
-                    self._maintain(addr, size, False, True)
-        return 0
+                self.events.append(("sync_cpu", addr, size, dir))
+        return self.maintain(addr, size, False, True) if dir != TO_DEVICE else 0

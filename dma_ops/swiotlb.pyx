@@ -192,7 +192,7 @@ cdef int bounce_copy(Machine m, phys_addr_t buffer, phys_addr_t orig, size_t n, 
     if m.events is not None:
         with gil:
             m.events.append(("bounce", orig, n, dir))
-    if m.cache_lines is not None:
+    if m.cache is not None:
         with gil:
             m.cpu_write(dst, m.cpu_read(src, n))
         return 0
