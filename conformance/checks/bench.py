@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from random import Random
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 import dma_ops
 from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DMA_TO_DEVICE, DmaError, DmaFault, KernelBug
 from scatterlist.core import SgTable
+from scatterlist.noise import Noise
 
 if TYPE_CHECKING:
+    from random import Random
+
     from arch import BackendRecord, MachineConfig
 
     from ..facts import Subject
@@ -108,7 +110,7 @@ class Bench:
         self.seed = seed
         self.profile = profile
         self.rule = rule                    # the clause that the check is asked for
-        self.random = Random(seed)
+        self.random: Random = Noise(seed)
         self.device = subject.config.build()
         self.machine = self.device.machine
         self.ops = self.device.dma_ops if self.device.dma_ops is not None else self.device.direct
@@ -189,7 +191,8 @@ class Bench:
             for block in self._blocks[where]:
                 taken = self._run(block, n) if contiguous else self._scatter(block, n)
                 if taken:
-                    block.free = [i for i in block.free if i not in taken]
+                    gone = set(taken)
+                    block.free = [i for i in block.free if i not in gone]
                     return [block.start + i * self.page for i in taken]
             self._grow(where)
         raise NotTested(f"no {n} frames are left on the bench")
@@ -287,9 +290,10 @@ class Bench:
             own.update(range(start // self.page, (end - 1) // self.page + 1))
         for block in (block for blocks in self._blocks.values() for block in blocks):
             first = block.start // self.page
-            beside = {i for i in block.free if first + i + 1 in own or first + i - 1 in own}
-            block.free = [i for i in block.free if i not in beside and first + i not in own]
-            own.update(first + i for i in beside)
+            taken = {frame - first + d for frame in own for d in (-1, 0, 1)}.intersection(block.free)
+            if taken:
+                block.free = [i for i in block.free if i not in taken]
+                own.update(first + i for i in taken)
         zones: list[tuple[int, int]] = []
         for frame in sorted(own):
             zones = union(zones, frame * self.page, (frame + 1) * self.page)
@@ -298,9 +302,10 @@ class Bench:
             near = union(near, max(start - GUARD, 0), end + GUARD)
         return [
             part
-            for zone in zones
-            for around in near
-            for part in subtract((max(zone[0], around[0]), min(zone[1], around[1])), owned)
+            for first, last in zones
+            for start, end in near
+            if first < end and start < last
+            for part in subtract((max(first, start), min(last, end)), owned)
         ]
 
     def table(self, lot: Lot | Sequence[Row]) -> SgTable:
@@ -471,10 +476,11 @@ def subtract(whole: tuple[int, int], holes: Sequence[tuple[int, int]]) -> list[t
     """What is left of a range without the holes."""
     left = [whole] if whole[0] < whole[1] else []
     for start, end in holes:
-        left = [
-            part
-            for a, b in left
-            for part in ((a, min(b, start)), (max(a, end), b))
-            if part[0] < part[1]
-        ]
+        if start < whole[1] and whole[0] < end:
+            left = [
+                part
+                for a, b in left
+                for part in ((a, min(b, start)), (max(a, end), b))
+                if part[0] < part[1]
+            ]
     return left

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from random import Random
+
+from scatterlist.noise import Noise
 
 from ..checks.bench import Bench, NotTested
 from ..checks.topology import FORWARDS, Kind, Peers, peers
@@ -142,4 +143,4 @@ def overlap(some: Sequence[Span], others: Sequence[Span]) -> bool:
 
 def random_bytes(tag: object, n: int) -> bytes:
     """The bytes that a call of this tag writes: the same whatever came before it."""
-    return Random(str(tag)).randbytes(n)
+    return Noise(str(tag)).randbytes(n)

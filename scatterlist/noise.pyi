@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: MIT
+from random import Random
+
+class Noise(Random):
+    def __new__(cls, text: str) -> Noise: ...
+    def __init__(self, text: str) -> None: ...
