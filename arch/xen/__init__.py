@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from functools import partial
+from array import array
+from functools import cache, partial
+from sys import byteorder
 from typing import Literal
 
 from arch.record import PARTIAL_SYNC_REFUSED, SLOT_SEARCH_HANGS, BackendRecord, Known, MachineConfig
@@ -22,12 +24,26 @@ FREE_TOP = 0x20000              # the hypervisor's free memory: the first 512 Mi
 ALL_BITS = (1 << 64) - 1
 
 
+@cache
+def tables(base: int) -> tuple[bytes, bytes]:
+    """The entries of the p2m table, and those of the m2p table from base on, of scattered()."""
+    places = [run * 2731 % (FRAMES // RUN) * RUN for run in range(FRAMES // RUN)]
+    frames, owners = array("Q"), array("Q", bytes(8 * FRAMES))
+    for run, place in enumerate(places):
+        frames.extend(range(base + place, base + place + RUN))
+        owners[place:place + RUN] = array("Q", range(run * RUN, (run + 1) * RUN))
+    if byteorder == "big":
+        frames.byteswap()
+        owners.byteswap()
+    return frames.tobytes(), owners.tobytes()
+
+
 def scattered(machine: Machine, base: int) -> P2m:
     """A PV guest whose memory lies in runs of 16 frames, in no order, from a machine frame on."""
     p2m = P2m(machine, "pv", FRAMES, base + FRAMES, free_top=FREE_TOP)
-    runs = FRAMES // RUN
-    for run in range(runs):
-        p2m.set(run * RUN, base + (run * 2731 % runs) * RUN, RUN)
+    frames, owners = tables(base)
+    machine.mem.poke(p2m.p2m, frames)
+    machine.mem.poke(p2m.m2p + 8 * base, owners)
     return p2m
 
 
