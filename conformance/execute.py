@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -42,7 +42,7 @@ class Result:
     cost: dict[str, int] | None = None  # of host memory through a design: bytes, segments, flushes
 
     def as_json(self) -> dict[str, Any]:
-        row = asdict(self)
+        row = {name: getattr(self, name) for name in self.__slots__}
         row["verdict"] = self.verdict.value
         return {"type": "case", **{key: value for key, value in row.items() if value not in ("", None)}}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -221,14 +222,20 @@ def _allow_maps() -> None:
 def _full() -> bool:
     """Is so much memory lost that later cases would suffer? Where addresses are not limited, what is touched counts."""
     limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[0 if limited else 1]) * resource.getpagesize() > MEMORY_LIMIT // 2
+    used = os.pread(_statm(), 200, 0).split()[0 if limited else 1]
+    return int(used) * resource.getpagesize() > MEMORY_LIMIT // 2
+
+
+@cache
+def _statm() -> int:
+    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _serve(fd: int) -> None:
     from .timeline import recording
 
     os.set_inheritable(fd, False)
+    gc.freeze()                             # what was imported stays
     with os.fdopen(fd, "w") as answers:
         answers.write("{}\n")
         answers.flush()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import dma_ops
@@ -45,7 +46,7 @@ class Failure:
     lot: Lot
     sgt: SgTable
     counters: dict[str, int]
-    table: dict[int, int]
+    table: dict[int, int]               # before the map, if it was asked for
     error: DmaError | None = None
     bug: KernelBug | None = None
 
@@ -141,14 +142,14 @@ def _ways() -> Iterator[Way]:
 WAYS = tuple(_ways())
 
 
-def attempt(way: Way, trial: Bench, direction: int = DMA_TO_DEVICE) -> Failure | None:
+def attempt(way: Way, trial: Bench, direction: int = DMA_TO_DEVICE, *, table: bool = False) -> Failure | None:
     """One map on a new bench; None if it succeeds after all, or the way is none on this machine."""
     try:
         lot = way.arrange(trial)
         sgt = trial.table(lot)
     except (NotTested, KernelBug, DmaError):
         return None
-    failure = Failure(way, trial, lot, sgt, trial.counters(), dict(trial.ops.table()))
+    failure = Failure(way, trial, lot, sgt, trial.counters(), dict(trial.ops.table()) if table else {})
     way.arm(trial)
     try:
         trial.map(sgt, direction)
@@ -164,28 +165,22 @@ def attempt(way: Way, trial: Bench, direction: int = DMA_TO_DEVICE) -> Failure |
 @cache
 def usable(subject: Subject) -> tuple[Way, ...]:
     """The ways that can lead to a failure here, found out once: a kind of allocation that the backend does not make
-    cannot fail, the first time or the fifth. The seed is a constant, so that every run finds the same."""
-    ways = []
-    dead = set()
-    for way in WAYS:
-        if way.kind in dead:
-            continue
-        if attempt(way, Bench(subject, "ways")) is not None:
-            ways.append(way)
-        elif way.kind and way.nth == 1:
-            dead.add(way.kind)
-        elif way.kind:
-            ways.append(way)                    # with other random lists the nth allocation may well come
-    return tuple(ways)
+    cannot fail, the first time or the fifth; with other random lists the nth of one that it makes may well come. The
+    seed is a constant, so that every run finds the same."""
+    made = {way.kind for way in WAYS if way.nth == 1 and attempt(way, Bench(subject, "ways")) is not None}
+    return tuple(
+        way for way in WAYS
+        if (way.kind in made if way.kind else attempt(way, Bench(subject, "ways")) is not None)
+    )
 
 
 def provoke(
-    b: Bench, direction: int = DMA_TO_DEVICE, among: Callable[[Way], bool] = lambda way: True
+    b: Bench, direction: int = DMA_TO_DEVICE, among: Callable[[Way], bool] = lambda way: True, *, table: bool = False
 ) -> Iterator[Failure]:
     """Every map that could be made to fail, each on a bench of its own. Raises NotTested if none could."""
     failed = 0
     for way in filter(among, usable(b.subject)):
-        failure = attempt(way, b.fresh(), direction)
+        failure = attempt(way, b.fresh(), direction, table=table)
         if failure is not None:
             failed += 1
             yield failure
@@ -266,7 +261,7 @@ def _entries_count(b: Bench) -> bool:
 def failure_releases_all(b: Bench) -> None:
     """After a failed map nothing is allocated that was not before, the table is as before, and a map works again."""
     count_entries = _entries_count(b.fresh())
-    for failure in provoke(b):
+    for failure in provoke(b, table=count_entries):
         if failure.bug is not None:
             continue
         trial = failure.bench
@@ -387,26 +382,28 @@ def the_last_byte_is_no_error(b: Bench) -> None:
     twin = b.twin()
     _last_bytes(twin, mapped)
     before = twin.counters()
+    pages = _turns(twin)
     try:
-        dma_ops.dma_map_page(twin.device, _turn(twin, mapped), b.page - 1, 1, DMA_TO_DEVICE)
+        dma_ops.dma_map_page(twin.device, pages[mapped % len(pages)], b.page - 1, 1, DMA_TO_DEVICE)
     except DmaError:
         twin.expect_counters(before, f"with {mapped} mappings of a page's last byte: after the next one failed")
     except KernelBug:
         return                                          # DMA-11 sees those
 
 
-def _turn(b: Bench, n: int) -> int:
-    """The pages of a block in turn, so that every cache colour has its."""
+def _turns(b: Bench) -> range:
+    """The pages of a block, to be mapped in turn, so that every cache colour has its."""
     block = b.blocks("high")[0]
-    return block.start + n % block.frames * b.page
+    return range(block.start, block.start + block.frames * b.page, b.page)
 
 
 def _last_bytes(b: Bench, most: int) -> int:
     """Map the last byte of a page over and over, until it fails; how often that was."""
-    seen = set()
+    seen: set[int] = set()
+    device, last, pages = b.device, b.page - 1, cycle(_turns(b))
     for n in range(most):
         try:
-            address = dma_ops.dma_map_page(b.device, _turn(b, n), b.page - 1, 1, DMA_TO_DEVICE)
+            address = dma_ops.dma_map_page(device, next(pages), last, 1, DMA_TO_DEVICE)
         except (DmaError, KernelBug):
             return n
         if address in seen:

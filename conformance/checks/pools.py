@@ -29,6 +29,7 @@ SHAPES = ((1, 0, 0), (48, 16, 256), (100, 64, 0), (24, 8, 64), (200, 4, 1024), (
 def pools_keep_align_and_boundary(b: Bench) -> None:
     """Blocks at multiples of align, over no boundary, apart from one another, the device's and the CPU's the same
     memory; once all are back, destroying the pool gives everything back, and while one is not, it says so."""
+    ram = b.machine.ram_ranges
     for size, align, boundary in SHAPES:
         before = b.counters()
         pool = dma_pool_create("blocks", b.device, size, align, boundary)
@@ -49,7 +50,7 @@ def pools_keep_align_and_boundary(b: Bench) -> None:
             raise Violation(f"blocks of {size} bytes overlap")
         for bus, (cpu, raw) in live.items():
             b.same(b.read([(bus, size, 0)]), raw, f"a block of {size} bytes has another's bytes")
-            if _plain(b, cpu, size):
+            if any(start <= cpu and cpu + size <= end for start, end in ram):
                 b.same(b.machine.cpu_read(cpu, size), raw, f"the CPU reads other bytes in a block of {size}")
         order = list(live)
         b.random.shuffle(order)
@@ -68,10 +69,6 @@ def pools_keep_align_and_boundary(b: Bench) -> None:
     dma_pool_destroy(pool)
     if not any("busy" in line for line in trial.machine.dmesg):
         raise Violation("a pool is destroyed with a block in use, and nothing is said")
-
-
-def _plain(b: Bench, cpu: int, size: int) -> bool:
-    return any(start <= cpu and cpu + size <= end for start, end in b.machine.ram_ranges)
 
 
 @check
