@@ -117,7 +117,9 @@ def _run(
             bar.update(task, advance=1, description="running" if not tally.bad else f"running, {tally.headline.value}")
 
         try:
-            report = waived(run(selection, out, workers=workers, time_limit=time_limit, listener=heard), waivers)
+            report = waived(run(
+                selection, out, workers=workers, time_limit=time_limit, listener=None if bar.disable else heard,
+            ), waivers)
         except RunError as error:
             raise click.ClickException(str(error)) from None
     reports.print_text(console(), report, known=known)

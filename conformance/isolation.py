@@ -15,7 +15,7 @@ import gc
 import json
 import os
 import resource
-import selectors
+import select
 import signal
 import subprocess
 import sys
@@ -64,6 +64,8 @@ class Child:
         )
         os.close(theirs)
         self._answers = answers
+        self._poll = select.poll()
+        self._poll.register(answers, select.POLLIN)
         self._unread = b""
         self.answer(START_LIMIT)
 
@@ -83,16 +85,14 @@ class Child:
 
     def answer(self, time_limit: float) -> dict[str, Any]:
         end = time.monotonic() + time_limit
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._answers, selectors.EVENT_READ)
-            while b"\n" not in self._unread:
-                if not selector.select(max(end - time.monotonic(), 0)):
-                    self.close()
-                    raise Lost(Verdict.TIMEOUT, f"not done after {time_limit:g} s")
-                got = os.read(self._answers, 1 << 16)
-                if not got:
-                    raise self._died()
-                self._unread += got
+        while b"\n" not in self._unread:
+            if not self._poll.poll(max(end - time.monotonic(), 0) * 1000):
+                self.close()
+                raise Lost(Verdict.TIMEOUT, f"not done after {time_limit:g} s")
+            got = os.read(self._answers, 1 << 16)
+            if not got:
+                raise self._died()
+            self._unread += got
         line, _, self._unread = self._unread.partition(b"\n")
         try:
             answer = json.loads(line)

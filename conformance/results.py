@@ -133,8 +133,11 @@ def document(head: dict[str, Any], results: Sequence[Result]) -> str:
     return body + dump(footer(results, head, hashlib.sha256(body.encode()).hexdigest()))
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def dump(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"
+    return _ENCODER.encode(row) + "\n"
 
 
 class Writer:

@@ -21,7 +21,8 @@ from ..execute import Result
 from ..outcomes.cli import waived
 from ..outcomes.waivers import Waiver
 from ..selection import Selection, SelectionError, suggest
-from ..terminal import Sentence, console
+from ..screen import console
+from ..terminal import Sentence
 from .clauses import Clause, clauses
 from .rig import Api, DriverError
 from .run import APIS, TIME_LIMIT, Children, Driver, Place, Seen, judge, places, run, watch

@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: MIT
+from scatterlist.memory import PhysMem
+
+class Cache:
+    def __new__(cls, mem: PhysMem) -> Cache: ...
