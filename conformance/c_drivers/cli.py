@@ -20,8 +20,8 @@ from .. import report as reports
 from ..execute import Result
 from ..outcomes.cli import waived
 from ..outcomes.waivers import Waiver
-from ..selection import Selection, SelectionError, suggest
 from ..screen import console
+from ..selection import Selection, SelectionError, suggest
 from ..terminal import Sentence
 from .clauses import Clause, clauses
 from .rig import Api, DriverError
