@@ -81,7 +81,7 @@ cdef class Kernel:
         self.coherent = {}
         self.free_objects = [[] for _ in range(machine.page_shift)]
         if not isinstance(machine.mem, LinearMem):
-            machine.mem = KernelMem(machine.mem, machine.end_of_ram())
+            machine.set_mem(KernelMem(machine.mem, machine.end_of_ram()))
         self.mem = machine.mem
         (<KernelMem>machine.mem).ref = weakref.ref(self)
         self.facts.kernel = <void *>self

@@ -66,6 +66,7 @@ cdef class Machine:
     cdef int maintain(self, u64 addr, u64 size, bint clean, bint invalidate) except -9999 nogil
     cpdef int snoop(self, u64 addr, u64 size) except -9999
     cdef int zero(self, phys_addr_t addr, u64 size) except -9999 nogil
+    cdef int set_mem(self, PhysMem mem) except -1
     cdef int set_uncached(self, phys_addr_t addr, u64 size, bint on) except -9999 nogil
     cdef int sync_for_device(self, phys_addr_t addr, u64 size, int dir) except -9999 nogil
     cdef int sync_for_cpu(self, phys_addr_t addr, u64 size, int dir) except -9999 nogil

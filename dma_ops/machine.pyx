@@ -357,6 +357,13 @@ cdef class Machine:
                     return True
         return False
 
+    cdef int set_mem(self, PhysMem mem) except -1:
+        """Another object for the same memory, which the CPU's cache lies before, too."""
+        self.mem = mem
+        if self.cache is not None:
+            self.cache.mem = mem
+        return 0
+
     # -- the CPU's cache ---------------------------------------------------------------------------------------
     # Devices that are not coherent read and write mem behind it; coherent ones snoop: see Device.
 
