@@ -89,7 +89,7 @@ RECORDS = (
                   "only: the device faults", ("pseries-ddw", "powernv-64", "powernv-phb3", "g5-u4", "cell-fixed"),
                   reproducer=BEYOND_THE_WINDOW),
             MERGES_UNASKED.on("pseries", "pseries-4k", "pseries-bare", "pseries-ddw-pmem", "pseries-ddw-mapped",
-                              "powernv", "g5-u3", "pasemi", "cell"),
+                              "powernv", "powernv-4k", "g5-u3", "pasemi", "cell"),
             BOUNDARY_HANGS_ALLOC.on(*(name for name in _TABLE if name != "pseries-vio")),
         ),
         stale="a direct window stays open over all RAM; DART and PA Semi point cleared entries to a page of their own",

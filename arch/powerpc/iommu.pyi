@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
+from typing import final
+
 from dma_ops.machine import Machine
 
+@final
 class IommuTable:
     machine: Machine
     it_offset: int

@@ -14,6 +14,8 @@ from .bench import SHAPES, Bench, Lot, NotTested, Row, Segment, Violation
 from .crowds import small_pool
 from .pairing import expect_pages
 
+IO_PAGE = 1 << 16                       # the largest of an IOMMU
+
 
 def sources(lot: Lot, segments: list[Segment]) -> list[list[tuple[int, int]]]:
     """Per segment the (entry, bytes of it) that it stands for, were all bytes kept in order."""
@@ -319,11 +321,19 @@ def merge_boundary_is_kept(b: Bench) -> None:
     boundary = dma_ops.dma_get_merge_boundary(b.device)
     if boundary & (boundary + 1):
         raise Violation("the merge boundary is no mask", boundary=boundary)
-    for shape, where in product(("adjacent", "joinable", "touching"), ("high", "low")):
+    for shape, where in product(("adjacent", "joinable", "touching", "even"), ("high", "low")):
         trial = b.fresh()
         if trial.device.has_dma_parms:
             dma_ops.dma_set_max_seg_size(trial.device, 16 * trial.page)
-        lot = trial.lot(shape, where)
+        if shape == "even":                 # neighbours at an I/O page's edge, however large it is
+            try:
+                run = trial.frames(2 * IO_PAGE // trial.page, where, contiguous=True)
+            except NotTested:
+                continue
+            edge = next(frame for frame in run[1:] if frame % IO_PAGE == 0)
+            lot = trial.lot([(edge - trial.page, 0, trial.page), (edge, 0, trial.page)])
+        else:
+            lot = trial.lot(shape, where)
         sgt = trial.table(lot)
         segments = trial.map(sgt)
         if boundary == 0 and len(segments) != len(lot.rows):
