@@ -41,13 +41,20 @@ def x86_64(name: str, high: int, swiotlb: str, kernel: int = 601) -> Device:
     return dev
 
 
+def kmalloc_pool(machine: Machine) -> IoTlbMem | None:
+    """Where a mask covers all RAM arm64 has 1 MiB of pool a GiB for small buffers of kmalloc, before 6.5 none:
+    arch/arm64/mm/init.c, mem_init."""
+    if not machine.bounce_unaligned_kmalloc:                    # CONFIG_DMA_BOUNCE_UNALIGNED_KMALLOC
+        return None
+    return swiotlb_init(machine, sum(end - start for start, end in machine.ram_ranges) // 1024)
+
+
 def arm64(name: str, page_shift: int, restricted: bool, *, kernel: int = 601) -> Device:
     """A platform device that does not snoop, on a CPU with a cache."""
     machine = Machine(name, arch="arm64", page_shift=page_shift, ram=[(GB, 2 * GB)], zone_dma_bits=32, cached=True,
                       kernel=kernel)
     dev = Device("platform", machine, pci=False, coherent=False)
-    if machine.bounce_unaligned_kmalloc:                        # CONFIG_DMA_BOUNCE_UNALIGNED_KMALLOC, 6.5 and later
-        dev.io_tlb_mem = swiotlb_init(machine)
+    dev.io_tlb_mem = kmalloc_pool(machine)
     if restricted:
         dev.io_tlb_mem = IoTlbMem(machine, GB + 64 * MB, 2048, for_alloc=True)
     return dev

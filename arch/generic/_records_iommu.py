@@ -23,6 +23,7 @@ from dma_ops.pgtable_vtd import VtdDomain
 from dma_ops.swiotlb import swiotlb_init
 
 from ._known_newer import IOMMU, ROUTELESS_REPRODUCER
+from ._records_direct import kmalloc_pool
 from .dma_iommu import IommuDmaOps
 
 MB, GB = 1 << 20, 1 << 30
@@ -63,7 +64,9 @@ def arm64(name: str, *, page_shift: int = 12, coherent: bool = True, lazy: bool 
     """QEMU's virt with 1 GiB of RAM behind an SMMUv3 of 44 output bits, 4 KiB granules."""
     machine = Machine(name, arch="arm64", page_shift=page_shift, ram=[(GB, 2 * GB)], zone_dma_bits=32,
                       pci_p2pdma=True, cached=not coherent, kernel=kernel)
-    return attach_arm64(Device("0000:00:01.0", machine, coherent=coherent), lazy)
+    dev = Device("0000:00:01.0", machine, coherent=coherent)
+    dev.io_tlb_mem = kmalloc_pool(machine)
+    return attach_arm64(dev, lazy)
 
 
 def attach_arm64(dev: Device, lazy: bool) -> Device:
