@@ -140,8 +140,8 @@ def unwritten(s: Sight) -> bool:
 
 
 def zeroed(s: Sight) -> bool:
-    """A list was refused: of what had been mapped of it, zeros were copied back."""
-    return "changed" in s.text and "map_sg" in s.world.failures and all(
+    """A map failed: of what it had in a bounce buffer, zeros were copied back."""
+    return "changed" in s.text and not {"map_sg", "map_page", "map_phys"}.isdisjoint(s.world.failures) and all(
         a in (0, b) for a, b in zip(s.seen, s.meant, strict=True))
 
 
@@ -160,6 +160,14 @@ def small_boundary(s: Sight) -> bool:
 def at_zero(s: Sight) -> bool:
     """The mapping has bus address 0, or such a one is gone."""
     return any(address < s.world.page for live in suspects(s) for address, _, _ in live.segments)
+
+
+def at_zero_unsynced(s: Sight) -> bool:
+    """So it is, or the bytes lie in frames that such a one had, of which the CPU's cache was told nothing."""
+    page = s.world.page
+    frames = {at for live in s.world.history if any(address < page for address, _, _ in live.segments)
+              for start, end in live.spans for at in range(start // page, (end - 1) // page + 1)}
+    return at_zero(s) or (bool(s.changed) and all(at // page in frames for at in s.changed))
 
 
 def always(s: Sight) -> bool:
@@ -204,7 +212,7 @@ FAULTS = (
     Explained("iommu_ops s390_pci_dma_ops sba_ops", "DMA-01 DMA-13 DMA-02 DMA-03 DMA-31",
               "pages that an offset skips are never unmapped", beyond_page),
     Explained("iommu_ops", "DMA-01 DMA-02 DMA-03 DMA-13 DMA-19 DMA-20 DMA-22 DMA-21 DMA-04 DMA-31",
-              "a mapping at address 0 is neither unmapped nor synced", at_zero, "default"),
+              "a mapping at address 0 is neither unmapped nor synced", at_zero_unsynced, "default"),
     Explained("iommu_ops", "DMA-31", "only the first page of coherent memory is mapped", mapping("coherent"),
               "coherent"),
     Explained("sba_dma_ops", "DMA-21 DMA-04 DMA-16 DMA-01 DMA-13 DMA-22",
@@ -218,7 +226,7 @@ FAULTS = (
     Explained("iommu_dma_ops", "DMA-21 DMA-19 DMA-04 DMA-22", "a bounce buffer is zeroed, or stale, for FROM_DEVICE",
               unwritten, "intel-untrusted"),
     Explained("iommu_dma_ops", "DMA-22", "drivers/iommu/dma-iommu.c: iommu_dma_map_page: zeroes the bounce buffer for "
-              "FROM_DEVICE, and a list that fails copies that back", zeroed, "intel-untrusted"),
+              "FROM_DEVICE, and a map that fails copies that back", zeroed, "intel-untrusted"),
     Explained("vduse_dev_dma_ops", "DMA-21 DMA-19", "drivers/vdpa/vdpa_user/iova_domain.c: vduse_domain_unmap_page: "
               "copies back what another mapping left in the bounce page", unwritten),
     Explained("vduse_dev_dma_ops", "DMA-19 DMA-20", "a bounce buffer without sync", says("after the sync")),

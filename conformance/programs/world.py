@@ -104,7 +104,7 @@ class World(Oracle):
                 self.broken("DMA-08", "a merged segment is longer than max_seg_size", live, length=length, max=longest)
             if any(n != live.sizes[i] for i, n in part):
                 self.broken("DMA-10", "an entry was split", live)
-            crosses = (address ^ (address + length - 1)) & ~boundary
+            crosses = (address ^ (address + length - 1)) & ~boundary and all(n <= boundary + 1 for _, n in part)
             if self.device.has_dma_parms and len(part) > 1 and crosses and self.subject.translates:
                 self.broken("DMA-09", "a merged segment crosses the boundary", live, bus=address, boundary=boundary)
         if self.memory.peers is not None:
