@@ -35,6 +35,14 @@ def test_the_matrix_is_true(tmp_path):
     }
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_another_seed_tells_no_new_fault(seed, tmp_path):
+    report = run(Selection(seed=seed), tmp_path, workers="2")
+    assert [f"{r.case}: {r.verdict.value}: {r.detail}" for r in report.results if r.verdict.bad] == []
+
+
 @pytest.mark.parametrize("record", known_backends().values(), ids=lambda record: record.id)
 def test_known_faults_name_what_there_is(record):
     names = {*load_rules(), *map(route_id, ROUTES)}
