@@ -105,7 +105,7 @@ RECORDS = (
         known=(
             Known("DMA-18", "drivers/xen/swiotlb-xen.c: xen_swiotlb_map_page",
                   "nothing translates, no permissions: a device can write what it was given to read"),
-            PARTIAL_SYNC_REFUSED.on("pv-high", "pv-areas"),
+            PARTIAL_SYNC_REFUSED.on("pv-low", "pv-high", "pv-areas"),
             SLOT_SEARCH_HANGS.on("pv-low", "arm64", "arm64-noncoherent", "arm64-noflush"),
             Known("NEW-03", "drivers/xen/swiotlb-xen.c: xen_swiotlb_map_page",
                   "6.1's table knows nothing of DMA_ATTR_REQUIRE_COHERENT: converted as it is, it bounces what must "

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DIRECTIONS = (DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE)
 GUARD = 192                             # bytes before and after a buffer that nothing may change: three cache lines
+IO_PAGE = 1 << 16                       # the largest page of an IOMMU
 Row = tuple[int, int, int]              # (page, offset, length) of an entry
 Segment = tuple[int, int, int]          # (dma_address, dma_length, dma_flags)
 PREFETCHING = ("arm", "arm64")          # whose CPUs load lines that no instruction asked for
@@ -196,6 +197,11 @@ class Bench:
                     return [block.start + i * self.page for i in taken]
             self._grow(where)
         raise NotTested(f"no {n} frames are left on the bench")
+
+    def in_one_io_page(self, n: int) -> int:
+        """Where n contiguous frames begin that lie in one I/O page, if that is larger than they are."""
+        run = self.frames(2 * n, contiguous=True)
+        return next((frame for frame in run[1 : n + 1] if frame % IO_PAGE == 0), run[0])
 
     def _run(self, block: Block, n: int) -> list[int]:
         free = set(block.free)

@@ -10,11 +10,9 @@ import dma_ops
 from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DMA_TO_DEVICE, DmaError, KernelBug
 
 from . import check
-from .bench import SHAPES, Bench, Lot, NotTested, Row, Segment, Violation
+from .bench import IO_PAGE, SHAPES, Bench, Lot, NotTested, Row, Segment, Violation
 from .crowds import small_pool
 from .pairing import expect_pages
-
-IO_PAGE = 1 << 16                       # the largest of an IOMMU
 
 
 def sources(lot: Lot, segments: list[Segment]) -> list[list[tuple[int, int]]]:

@@ -35,7 +35,6 @@ from scatterlist.bvec import BioVecs
 from ..paths import MappedRequest
 from . import check
 from .bench import Bench, Lot, NotTested, Row, Segment, Violation, errno_of
-from .lists import IO_PAGE
 from .new_api import Failing, as_drivers_do, expect_quiet, expect_table, logged
 from .topology import UNKNOWN, Kind, Peers, peers
 
@@ -101,9 +100,7 @@ def states_are_used_again(b: Bench) -> None:
 def odd_segment_limits(b: Bench) -> None:
     """A queue whose segments are no multiple of the granule: its requests are mapped all the same."""
     as_drivers_do(b)
-    run = b.frames(8, contiguous=True)
-    start = next((frame for frame in run[1:5] if frame % IO_PAGE == 0), run[0])     # in one I/O page, however large
-    lot = b.lot([(start, 0, 4 * b.page)])
+    lot = b.lot([(b.in_one_io_page(4), 0, 4 * b.page)])
     before = b.counters()
     mapped = request(b, lot.rows, max_segment_size=b.page + b.page // 2)
     mapped.map()

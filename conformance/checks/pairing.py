@@ -91,7 +91,7 @@ def unmap_page_releases_all(b: Bench) -> None:
     page = b.page
     for offset, size in ((0, page), (page - 1, 2), (4, page - 4), (12, page + 1), (page - 8, page + 16), (0, 2 * page)):
         before = b.counters()
-        lot = b.lot([(b.frames(3, contiguous=True)[0], offset, size)])
+        lot = b.lot([(b.in_one_io_page(3), offset, size)])
         beside = b.lot("one")
         neighbour = map_page(b, beside)
         alone = b.counters()

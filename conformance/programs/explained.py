@@ -157,6 +157,26 @@ def small_boundary(s: Sight) -> bool:
     return "larger than the segment boundary" in s.text and dma_get_seg_boundary(s.world.device) < 1 << 28
 
 
+def oversized(s: Sight) -> bool:
+    """There was a mapping of more pages than a word of the machine has bits."""
+    return any(length > s.world.machine.bits * s.world.page
+               for live in [*s.world.history, *suspects(s)] for _, length, _ in live.segments)
+
+
+def comes_back(s: Sight) -> bool:
+    """The mapping has I/O pages of one that is gone."""
+    if s.live is None:
+        return False
+    page = s.world.page
+
+    def pages(live: Live) -> set[int]:
+        return {at for address, length, _ in live.segments
+                for at in range(address // page, (address + length - 1) // page + 1)}
+
+    mine = pages(s.live)
+    return any(live is not s.live and not mine.isdisjoint(pages(live)) for live in s.world.history)
+
+
 def at_zero(s: Sight) -> bool:
     """The mapping has bus address 0, or such a one is gone."""
     return any(address < s.world.page for live in suspects(s) for address, _, _ in live.segments)
@@ -217,6 +237,11 @@ FAULTS = (
               "coherent"),
     Explained("sba_dma_ops", "DMA-21 DMA-04 DMA-16 DMA-01 DMA-13 DMA-22",
               "bit 0 of an address is also PIDE_FLAG: one byte too low", odd_segment),
+    Explained("sba_ops", "DMA-01 DMA-02 DMA-03 DMA-13 DMA-16 DMA-18 DMA-19 DMA-20 DMA-21 DMA-22",
+              "drivers/parisc/sba_iommu.c: sba_search_bitmap: a range of more pages than a word has bits takes one "
+              "word", oversized),
+    Explained("sun4u_dma_ops", "DMA-21 DMA-19 DMA-20", "arch/sparc/kernel/iommu-common.c: iommu_tbl_range_alloc: "
+              "flushes where the search wraps, and not for what was freed ahead of it since", comes_back),
     Explained("iommu_dma_ops", "DMA-08", "behind an entry longer than max_seg everything is joined", lambda s:
               s.live is not None and max(s.live.sizes) > s.world.device.max_segment_size),
     Explained("iommu_dma_ops", "DMA-13 DMA-01", "drivers/dma-buf/dma-buf-mapping.c: dma_buf_phys_vec_to_sgt: if the "
