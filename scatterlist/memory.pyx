@@ -321,6 +321,25 @@ def fnv1a(data):
     return value
 
 
+def splitmix64(u64 seed, size_t n):
+    """n bytes that follow from a seed (SplitMix64: Steele, Lea, Flood 2014), the lowest byte of each word first."""
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, n)
+    cdef u8 *out = <u8 *><char *>made
+    cdef u64 z
+    cdef size_t i, step
+    while n:
+        seed += 0x9E3779B97F4A7C15u
+        z = (seed ^ (seed >> 30)) * 0xBF58476D1CE4E5B9u
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EBu
+        z ^= z >> 31
+        step = min(n, <size_t>8)
+        for i in range(step):
+            out[i] = z >> 8 * i
+        out += step
+        n -= step
+    return made
+
+
 # -- buffers ---------------------------------------------------------------------------------------------------
 
 # Not Cython's typed memoryviews: they are 15,000 lines of C in each module that has one.

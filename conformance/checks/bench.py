@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 import dma_ops
 from dma_ops import DMA_BIDIRECTIONAL, DMA_FROM_DEVICE, DMA_TO_DEVICE, DmaError, DmaFault, KernelBug
 from scatterlist.core import SgTable
-from scatterlist.noise import Noise
+
+from ..noise import Noise
 
 if TYPE_CHECKING:
     from random import Random

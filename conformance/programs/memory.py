@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from scatterlist.noise import Noise
-
 from ..checks.bench import Bench, NotTested
 from ..checks.topology import FORWARDS, Kind, Peers, peers
+from ..noise import Noise
 
 RAM_FRAMES = 8                          # of each stretch of RAM: frames 0 to 7 are the highest that can be mapped,
 PEER_FRAMES = 4                         # 8 to 15 the lowest; 16 to 19, 20 to 23 and 24 to 27 the peers' memory

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import scatterlist as sg
 from scatterlist import PhysMem, SgTable
-from scatterlist.memory import fnv1a
+from scatterlist.memory import fnv1a, splitmix64
 
 CHUNK = 4096
 TOP = 2**64
@@ -96,3 +96,9 @@ def test_words_are_those_that_are_not_zero(at, big_endian) -> None:
         mem.poke((at + 8 * i) % TOP, value.to_bytes(8, "big" if big_endian else "little"))
     assert mem.words(at, n, big_endian) == {i: value for i, value in written.items() if value and i < n}
     assert mem.words(at, 0, big_endian) == PhysMem().words(at, n, big_endian) == {}
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 31, 32])
+def test_splitmix64(n) -> None:
+    words = (0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC)
+    assert splitmix64(0, n) == b"".join(word.to_bytes(8, "little") for word in words)[:n]

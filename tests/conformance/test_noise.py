@@ -1,26 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Noise: the generator's own numbers, and that a seed decides what comes."""
+"""Noise: Python's numbers, bytes of its own, and that a seed decides what comes."""
 
 from random import Random
 
 import pytest
 
-from scatterlist.noise import Noise
-
-
-class Zero(Noise):
-    """Its bytes start from 0."""
-
-    def getrandbits(self, k):
-        assert k == 64
-        return 0
-
-
-def test_bytes_are_splitmix64():
-    words = (0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC)
-    raw = b"".join(word.to_bytes(8, "little") for word in words)
-    for n in range(len(raw) + 1):
-        assert Zero().randbytes(n) == raw[:n]
+from conformance.noise import Noise
 
 
 def test_all_else_is_pythons():
