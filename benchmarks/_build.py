@@ -14,7 +14,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from conformance.oracle.build import HERE as ORACLE
 from conformance.oracle.build import compiler
 from conformance.oracle.source import MissingSource, cache_dir, find
 from scatterlist import get_include
+
+from ._figures import Figure, report
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -139,3 +142,17 @@ def instructions(folder: Path, module: str, *arguments: object) -> float:
 
 def can_count() -> bool:
     return shutil.which("valgrind") is not None
+
+
+def beside_linux(name: str, figures: Callable[[Namespace], list[Figure]], arguments: Namespace,
+                 say: Callable[[str], None]) -> int:
+    """Measure and report; 2 if Linux's side cannot be built, or instructions cannot be counted."""
+    if arguments.callgrind and not can_count():
+        print("error: --callgrind needs valgrind", file=sys.stderr)
+        return 2
+    try:
+        found = figures(arguments)
+    except MissingSource as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return report(name, f"python -m benchmarks {name}", found, arguments.results, say)

@@ -10,10 +10,7 @@ nothing here, and its object cache is a free list.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
-
-from conformance.oracle.source import MissingSource
 
 from . import _build, _figures
 
@@ -60,12 +57,4 @@ def figures(arguments: argparse.Namespace) -> list[_figures.Figure]:
 
 
 def run(arguments: argparse.Namespace, say: Callable[[str], None] = print) -> int:
-    if arguments.callgrind and not _build.can_count():
-        print("error: --callgrind needs valgrind", file=sys.stderr)
-        return 2
-    try:
-        found = figures(arguments)
-    except MissingSource as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return _figures.report(NAME, "python -m benchmarks iova", found, arguments.results, say)
+    return _build.beside_linux(NAME, figures, arguments, say)

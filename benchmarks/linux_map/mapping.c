@@ -51,8 +51,10 @@ struct io_tlb_mem *bench_swiotlb(unsigned long bytes)
 	mem->end = mem->start + bytes;
 	mem->force_bounce = true;
 	for (i = 0; i < nslabs; i++) {
-		mem->slots[i].list = IO_TLB_SEGSIZE - io_tlb_offset(i);
-		mem->slots[i].orig_addr = INVALID_PHYS_ADDR;
+		struct io_tlb_slot *slot = mem->slots + i;
+
+		slot->orig_addr = INVALID_PHYS_ADDR;
+		slot->list = IO_TLB_SEGSIZE - i % IO_TLB_SEGSIZE;       /* free ones from here to the segment's end */
 	}
 	return mem;
 }
