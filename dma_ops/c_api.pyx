@@ -88,7 +88,8 @@ cdef class CObject:
             copy.write(file.read())
         self.handle = dlopen(f"/proc/self/fd/{self.fd}".encode(), RTLD_NOW | RTLD_LOCAL)
         if self.handle == NULL:
-            raise OSError(dlerror().decode(errors="replace"))
+            said = dlerror().decode(errors="replace").removeprefix(f"/proc/self/fd/{self.fd}: ")
+            raise OSError(f"{self.path} is no shared object that can be loaded: {said}")
         self.object = <dma_conformance_object *>dlsym(self.handle, b"dma_conformance_object")
         if self.object == NULL:
             raise ValueError(f"{self.path} was not compiled with this project's headers (dma-conformance cflags)")

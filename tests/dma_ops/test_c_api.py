@@ -193,3 +193,10 @@ def test_linuxs_own_test_of_lists(compile_c: Callable[..., Path], version: str) 
                f"from dma_ops.c_api import CObject\nsys.exit(CObject({str(path)!r}).call('main'))")
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_file_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    text = tmp_path / "driver.so"
+    text.write_text("no object\n")
+    with pytest.raises(OSError, match=r"driver\.so is no shared object that can be loaded: "):
+        CObject(text)
